@@ -1,0 +1,1 @@
+"""Tasks, benchmarks, grading, the eval runner, statistics and performance benchmarks."""

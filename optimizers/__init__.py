@@ -1,0 +1,1 @@
+"""What improves a program: prompts, topology, gates, weights."""

@@ -1,0 +1,1 @@
+"""The reasoning programs, each a page written in the language."""

@@ -1,0 +1,190 @@
+"""What the runtime asks of an inference engine.
+
+An engine is asked by one runtime, on that runtime's event loop. It starts lazily, at the first request. Every failure
+leaves as a `reasonflow.errors.BackendError`; cancellation passes through untouched and frees the engine's slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+Tokens: TypeAlias = tuple[int, ...]
+Message: TypeAlias = Mapping[str, Any]
+"""One chat message as OpenAI's API spells it: `role`, `content`."""
+FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to sample. None means what the engine's own server would choose (the model's generation config first)."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    max_tokens: int | None = None
+    """Generated tokens at most; None: whatever the window leaves after the prompt."""
+    min_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    """Sibling i of a request samples with `seed + i`, as vLLM's own children do. None: not reproducible."""
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One rendered prompt."""
+
+    messages: tuple[Message, ...] = ()
+    tokens: Tokens | None = None
+    """The messages through the model's chat template. Present for engines whose capabilities say `token_prompts`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One prompt and how many samples to draw from it."""
+
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+    n: int = 1
+    priority: int = 0
+    """Orders the engine's waiting queue where it can: lower first."""
+    label: str = ""
+    """Path of the call in its program, for logs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One sample as the engine produced it."""
+
+    text: str
+    tokens: Tokens = ()
+    """Generated ids, the end-of-turn id included where the engine reports it. Empty where it reports none."""
+    output_tokens: int
+    prompt_tokens: int
+    cached_tokens: int | None = None
+    """Prompt tokens reused from the engine's prefix cache; None where the engine does not say."""
+    finish_reason: FinishReason = "stop"
+    queued_s: float = 0.0
+    """Seconds between arrival and the first scheduling."""
+    first_token_s: float | None = None
+    """Seconds between arrival and the first generated token."""
+    total_s: float = 0.0
+    """Seconds between arrival and the last generated token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What one sample gained since the last piece."""
+
+    index: int
+    """Which of the request's samples."""
+    text: str
+    tokens: Tokens = ()
+
+
+Observer: TypeAlias = Callable[[Piece | tuple[int, Completion]], None]
+"""Told on the runtime's loop: pieces as they are generated, then (index, completion) as each sample ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an engine can do, stated rather than probed."""
+
+    token_prompts: bool = False
+    cached_counts: bool = False
+    abort: bool = False
+    priority: bool = False
+    seeds: bool = False
+    top_logprobs: int = 0
+    prompt_logprobs: bool = False
+    images: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """The engine's own totals since it started, over requests that finished (cancelled ones within one step)."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    running: int
+    waiting: int
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """The model's tokenizer with its chat template. Cheap to have without the engine."""
+
+    def render(self, messages: Sequence[Message]) -> Tokens:
+        """The chat as token ids, ready for the assistant's turn."""
+        ...
+
+    def encode(self, text: str) -> Tokens: ...
+
+    def decode(self, tokens: Sequence[int]) -> str: ...
+
+
+class Backend(Protocol):
+    """One inference engine."""
+
+    @property
+    def model(self) -> str:
+        """The name users know the model by."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """Available before the engine starts; None where the engine does not take token prompts."""
+        ...
+
+    @property
+    def window(self) -> int | None:
+        """Tokens of prompt and output together at most; None where unknown. Available before the engine starts."""
+        ...
+
+    @property
+    def block_size(self) -> int | None:
+        """Tokens in one block of the prefix cache; None where there is none. Available before the engine starts."""
+        ...
+
+    @property
+    def max_running(self) -> int:
+        """Samples the engine decodes at once at most: the scheduler admits no more."""
+        ...
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Engine, versions, model and its hash, device: what a reader needs to repeat a measurement."""
+        ...
+
+    async def start(self) -> None:
+        """Make the engine ready. Idempotent; also done by the first request. Raises EngineStartError."""
+        ...
+
+    async def generate(self, request: Request, observe: Observer | None = None) -> tuple[Completion, ...]:
+        """All `request.n` samples, in order. Samples of one request arrive adjacent at the engine.
+
+        Cancelling the call aborts those still running. Raises PromptTooLong before anything is sent, EngineDead,
+        BackendError.
+        """
+        ...
+
+    async def score(self, prompt: Tokens, continuation: Tokens) -> tuple[float, ...]:
+        """Log-probability of each token of `continuation` after `prompt`: (len(continuation),), natural log."""
+        ...
+
+    async def counters(self) -> Counters:
+        """The engine's own totals; zeros before it started."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop the engine and free what it holds. Idempotent."""
+        ...

@@ -1,0 +1,91 @@
+"""Every exception ReasonFlow raises, as one tree.
+
+    ReasonFlowError              what happened, why, what to do
+    ├── ProgramError             a program is written wrongly (found while tracing or checking)
+    │   └── RefError             a symbolic value was used as if it were a real one (also a TypeError)
+    ├── InputError               a name, option, file or value from outside is wrong (also a ValueError)
+    │   └── UnknownName          an unknown program, model, benchmark, option or field
+    ├── AnswerError              the model's text holds no answer a program can return
+    ├── RunError                 a run lost a branch it cannot do without
+    └── BackendError             an engine failed; foreign errors are translated once, at the boundary
+        ├── EngineStartError     the engine cannot start
+        ├── EngineDead           the engine stopped and takes no more requests
+        └── PromptTooLong        the prompt does not fit the model's window
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ReasonFlowError(Exception):
+    """An error that says what happened, why, and what to do.
+
+    The three parts stay readable as attributes: interfaces print them on lines of their own.
+    """
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
+        self.what, self.why, self.fix = what, why, fix
+        super().__init__("\n".join(line for line in (what, why and f"why: {why}", fix and f"fix: {fix}") if line))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.why, self.fix)
+
+
+def _rebuild(kind: type[ReasonFlowError], what: str, why: str, fix: str) -> ReasonFlowError:
+    return kind(what, why=why, fix=fix)
+
+
+class ProgramError(ReasonFlowError):
+    """A program is written wrongly; nothing was sent to a model."""
+
+
+class RefError(ProgramError, TypeError):
+    """A symbolic value was used where only a real one makes sense."""
+
+
+class InputError(ReasonFlowError, ValueError):
+    """Something handed in from outside is wrong."""
+
+
+class UnknownName(InputError):
+    """A name that nothing answers to; the message holds the nearest known ones."""
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> UnknownName:
+        """The error for `name`, which is none of `known`; `kind` is the noun ("program", "benchmark")."""
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        listing = ", ".join(names) or "none"
+        return cls(
+            f"unknown {kind} {name!r}",
+            why=f"known: {listing}",
+            fix=fix or (f"did you mean {near[0]!r}?" if near else f"use one of the known {kind} names"),
+        )
+
+
+class AnswerError(ReasonFlowError):
+    """The model answered, but its text holds nothing the program can return."""
+
+
+class RunError(ReasonFlowError):
+    """A run cannot be completed because a branch it needs has failed."""
+
+
+class BackendError(ReasonFlowError):
+    """An engine failed. `transient` says whether the same request may succeed later."""
+
+    transient: bool = False
+
+
+class EngineStartError(BackendError):
+    """The engine cannot start; nothing was run."""
+
+
+class EngineDead(BackendError):
+    """The engine stopped; it must be started again before it takes requests."""
+
+
+class PromptTooLong(BackendError, ValueError):
+    """The prompt leaves no room for a single generated token."""

@@ -1,0 +1,1 @@
+"""What users write programs with: call sites, combinators and symbolic values."""
