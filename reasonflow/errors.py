@@ -17,13 +17,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reasonflow.runtime.record import Run
 
 
 class ReasonFlowError(Exception):
     """An error that says what happened, why, and what to do.
 
-    The three parts stay readable as attributes: interfaces print them on lines of their own.
+    The three parts stay readable as attributes: interfaces print them on lines of their own. An error that ended a run
+    carries its record.
     """
+
+    run: Run | None = None
 
     def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
         self.what, self.why, self.fix = what, why, fix

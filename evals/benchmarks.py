@@ -1,0 +1,210 @@
+"""Benchmarks by name: one table says where each lives and which of its columns mean what."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reasonflow.errors import InputError, UnknownName
+from reasonflow.evals.dataset import Kind, Problem, problem_of, read_problems
+from reasonflow.evals.tasks import DEFAULT_SIZE, PREFIX, Task, generate, parse_task
+
+DEFAULT = "arithmetic"
+
+
+def after_hashes(answer: str) -> str:
+    """GSM8K's final answer: what stands behind `####`, without thousands commas."""
+    return answer.rpartition("####")[2].strip().replace(",", "")
+
+
+def whole_number(answer: str) -> str:
+    """`145.0` as `145`: SVAMP's copy keeps its numbers as floats."""
+    return re.sub(r"\.0+\Z", "", answer.strip())
+
+
+def without_leading_zeros(answer: str) -> str:
+    """`025` as `25`: AIME's answers are numbers of up to three digits."""
+    return answer.strip().lstrip("0") or "0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """A public dataset as the Hugging Face hub holds it."""
+
+    repository: str
+    config: str | None = None
+    split: str
+    """As `datasets` spells it; `train+test` is both."""
+    problem: tuple[str, ...]
+    """The columns that make up the problem, joined by a space."""
+    answer: str
+    """The column of the gold answer."""
+    id: str | None = None
+    """The column of ids; None numbers the rows."""
+    clean: Callable[[str], str] = str.strip
+    """Turns the answer column into the answer."""
+    kind: Kind = "math"
+    licence: str
+    """As declared by its authors or its copy on the hub."""
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "gsm8k": Benchmark(
+        repository="openai/gsm8k",
+        config="main",
+        split="test",
+        problem=("question",),
+        answer="answer",
+        clean=after_hashes,
+        licence="MIT",
+    ),
+    "gsm8k_train": Benchmark(
+        repository="openai/gsm8k",
+        config="main",
+        split="train",
+        problem=("question",),
+        answer="answer",
+        clean=after_hashes,
+        licence="MIT",
+    ),
+    "math500": Benchmark(
+        repository="HuggingFaceH4/MATH-500",
+        split="test",
+        problem=("problem",),
+        answer="answer",
+        id="unique_id",
+        licence="MIT (hendrycks/math, openai/prm800k)",
+    ),
+    "aime24": Benchmark(
+        repository="HuggingFaceH4/aime_2024",
+        split="train",
+        problem=("problem",),
+        answer="answer",
+        id="id",
+        clean=without_leading_zeros,
+        licence="not declared; problems (c) MAA",
+    ),
+    "aime25": Benchmark(
+        repository="math-ai/aime25",
+        split="test",
+        problem=("problem",),
+        answer="answer",
+        id="id",
+        clean=without_leading_zeros,
+        licence="Apache-2.0 as declared there; problems (c) MAA",
+    ),
+    "svamp": Benchmark(
+        repository="ChilleD/SVAMP",
+        split="train+test",  # this copy divides the original thousand problems 700 to 300
+        problem=("Body", "Question"),
+        answer="Answer",
+        id="ID",
+        clean=whole_number,
+        licence="MIT",
+    ),
+    "multiarith": Benchmark(
+        repository="ChilleD/MultiArith",
+        split="train+test",  # the original six hundred problems, divided by this copy
+        problem=("question",),
+        answer="final_ans",
+        clean=whole_number,
+        licence="not declared",
+    ),
+}
+
+GENERATED: Mapping[str, Task] = {
+    DEFAULT: Task(dataset="chain_sum", options={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}),
+}
+
+
+def names() -> list[str]:
+    """Every benchmark with a name of its own, the default first. Generated ones need no download."""
+    return [*GENERATED, *BENCHMARKS]
+
+
+def load(
+    benchmark: str | None = None,
+    *,
+    data: str | Path | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+) -> list[Problem]:
+    """The problems of a benchmark, or of a JSON-lines file.
+
+    limit: at most so many: the first ones, or a random choice of that size in file order where a `seed` is given. For a
+    generated benchmark it is the number of problems made, and `seed` makes other ones.
+    Raises UnknownName, and InputError for a bad file, for both sources at once, and for a benchmark that cannot be had.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit={limit} leaves no problem to solve", fix="use a limit of at least 1")
+    if data is not None:
+        if benchmark is not None:
+            raise InputError("a benchmark and a data file were both given", fix="use either --benchmark or --data")
+        return choose(read_problems(data), limit, seed)
+    name = benchmark or DEFAULT
+    if name in GENERATED or name.startswith(PREFIX):
+        task = GENERATED.get(name) or parse_task(name)
+        label = name if name in GENERATED else task.dataset
+        return generate(task, size=limit or DEFAULT_SIZE, seed=seed or 0, name=label)
+    if name not in BENCHMARKS:
+        raise UnknownName.among("benchmark", name, [*names(), f"{PREFIX}chain_sum"])
+    return choose(download(name, BENCHMARKS[name]), limit, seed)
+
+
+def download(name: str, benchmark: Benchmark) -> list[Problem]:
+    """All problems of a table entry, through `datasets` and its cache. Raises InputError where they cannot be had."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise InputError(
+            f"the benchmark {name!r} needs the package datasets",
+            why=str(error),
+            fix='pip install "reasonflow[cpu]", or give the problems as a file with --data',
+        ) from error
+    try:
+        rows = datasets.load_dataset(benchmark.repository, benchmark.config, split=benchmark.split)
+    except Exception as error:  # network, hub and file errors of four libraries share no base class
+        raise InputError(
+            f"the benchmark {name!r} ({benchmark.repository}) cannot be loaded",
+            why=f"{type(error).__name__}: {_first_line(error)}",
+            fix="check the connection to the Hugging Face hub, or give the problems as JSON lines with --data FILE; "
+            f"--benchmark {DEFAULT} needs no download",
+        ) from error
+    return list(to_problems(name, benchmark, rows))
+
+
+def to_problems(name: str, benchmark: Benchmark, rows: Iterable[Mapping[str, Any]]) -> Iterable[Problem]:
+    """The table's columns as problems. Raises InputError where the dataset has other columns than the table says."""
+    for index, row in enumerate(rows):
+        missing = [column for column in (*benchmark.problem, benchmark.answer) if column not in row]
+        if missing:
+            raise InputError(
+                f"the benchmark {name!r} has no column {missing[0]!r}",
+                why=f"row {index} of {benchmark.repository} has {', '.join(row)}; the dataset may have changed",
+                fix="give the problems as JSON lines with --data FILE",
+            )
+        given = row.get(benchmark.id) if benchmark.id else None
+        fields = {
+            "id": f"{name}-{index}" if given is None else f"{name}-{given}",
+            "problem": " ".join(str(row[column]).strip() for column in benchmark.problem),
+            "answer": benchmark.clean(str(row[benchmark.answer])),
+        }
+        yield problem_of(fields, where=f"{name} row {index}", default_id=fields["id"], source=name)
+
+
+def choose(problems: list[Problem], limit: int | None, seed: int | None) -> list[Problem]:
+    """The first `limit` problems, or a seeded choice of that many in their own order."""
+    if limit is None or limit >= len(problems):
+        return problems
+    if seed is None:
+        return problems[:limit]
+    chosen = sorted(random.Random(seed).sample(range(len(problems)), limit))
+    return [problems[index] for index in chosen]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:300]

@@ -1,0 +1,26 @@
+"""Chain of thought: one call that reasons before it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+
+import reasonflow as rf
+
+
+class ChainOfThought(rf.Program):
+    """One sample. The baseline every other program is measured against.
+
+    signature: any DSPy signature; with one string output the answer is boxed behind free reasoning.
+    config: sampling settings of the call.
+    """
+
+    def __init__(
+        self, signature: str | type[dspy.Signature] = "problem -> answer", *, config: dict[str, Any] | None = None
+    ) -> None:
+        self.signature = dspy.ensure_signature(signature)
+        self.solve = rf.Generate(signature, config=config)
+
+    def plan(self, **inputs: Any) -> Any:
+        return rf.answer(self.solve(**inputs))

@@ -1,0 +1,41 @@
+"""The signatures of programs that read their own earlier attempts."""
+
+from __future__ import annotations
+
+import dspy
+
+from reasonflow.prompts.instructions import custom_instructions
+
+
+def extended(
+    signature: type[dspy.Signature], instructions: str, extra: dict[str, tuple[type, str]]
+) -> type[dspy.Signature]:
+    """`signature` with more inputs behind its own, and `instructions` behind its own.
+
+    extra: name to (type, description).
+    """
+    grown = signature
+    for name, (kind, description) in extra.items():
+        grown = grown.append(name, dspy.InputField(desc=description), type_=kind)
+    own = custom_instructions(signature)
+    return grown.with_instructions("\n\n".join(part for part in (own, instructions) if part))
+
+
+def about(
+    signature: type[dspy.Signature],
+    instructions: str,
+    extra: dict[str, tuple[type, str]],
+    output: tuple[str, str],
+) -> type[dspy.Signature]:
+    """A text written about attempts at `signature`: its inputs, the `extra` ones, one string output (name, description)."""
+    fields = {name: (info.annotation, _input(name, info)) for name, info in signature.input_fields.items()}
+    fields |= {name: (kind, dspy.InputField(desc=description)) for name, (kind, description) in extra.items()}
+    fields[output[0]] = (str, dspy.OutputField(desc=output[1]))
+    made: type[dspy.Signature] = dspy.Signature(fields, instructions)
+    return made
+
+
+def _input(name: str, info: object) -> object:
+    extra = getattr(info, "json_schema_extra", None) or {}
+    description = extra.get("desc", "")
+    return dspy.InputField() if description == f"${{{name}}}" else dspy.InputField(desc=description)

@@ -1,0 +1,34 @@
+"""Self-consistency: independent samples, then a vote over their answers (Wang et al. 2022, arXiv:2203.11171)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+
+import reasonflow as rf
+
+
+class SelfConsistency(rf.Program):
+    """`n` samples of one prompt; the most frequent answer wins, with the first sample that gave it.
+
+    n: samples.
+    by: the output field that is voted on; None: the signature's last one.
+    """
+
+    def __init__(
+        self,
+        signature: str | type[dspy.Signature] = "problem -> answer",
+        n: int = 8,
+        by: str | None = None,
+        *,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        self.signature = dspy.ensure_signature(signature)
+        self.solve = rf.Generate(signature, config=config)
+        self.n = rf.Choice(n)
+        self.by = by or list(self.signature.output_fields)[-1]
+
+    def plan(self, **inputs: Any) -> Any:
+        drafts = self.solve(**inputs, n=self.n)
+        return rf.answer(rf.vote(drafts, by=self.by))

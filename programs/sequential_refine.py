@@ -1,0 +1,54 @@
+"""Sequential refinement (arXiv:2510.01123, the width-1 case): a solution improved round after round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+
+import reasonflow as rf
+from reasonflow.programs.refinement import about, extended
+
+_REFINE = (
+    "The solution is an earlier attempt and may be wrong. Check it step by step, correct what is wrong or confirm what is "
+    "right, and write the full solution."
+)
+_ANALYSE = "The solution is an attempt at the problem. List its flaws, briefly. Do not write a new solution."
+
+
+class SequentialRefine(rf.Program):
+    """One draft, then `rounds` refinements, each reading the problem and the solution before it and nothing else.
+
+    analyse: between rounds another call lists the flaws of the solution, and the refinement reads them too.
+    """
+
+    def __init__(
+        self,
+        signature: str | type[dspy.Signature] = "problem -> answer",
+        rounds: int = 3,
+        *,
+        analyse: bool = False,
+        analysis_tokens: int = 512,
+        solution_tokens: int = 2048,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        task = dspy.ensure_signature(signature)
+        solution = {"solution": (str, "")}
+        reads = {**solution, "flaws": (str, "")} if analyse else solution
+        self.signature = task
+        self.draft = rf.Generate(task, config=config, solution_tokens=solution_tokens)
+        if analyse:
+            flaws = about(task, _ANALYSE, solution, ("flaws", ""))
+            self.analyse = rf.Generate(flaws, style="text", config={**(config or {}), "max_tokens": analysis_tokens})
+        self.refine = rf.Generate(extended(task, _REFINE, reads), config=config, solution_tokens=solution_tokens)
+        self.rounds = rf.Choice(rounds)
+        self.analysing = analyse
+
+    def plan(self, **inputs: Any) -> Any:
+        def improve(solution: Any) -> Any:
+            seen = {"solution": solution.solution}
+            if self.analysing:
+                seen["flaws"] = self.analyse(**inputs, solution=solution.solution).text
+            return rf.answer(self.refine(**inputs, **seen))
+
+        return rf.loop(improve, rf.answer(self.draft(**inputs)), max_rounds=self.rounds)

@@ -1,0 +1,39 @@
+"""ReasonFlow: declarative programs for parallel reasoning, run on a local vLLM engine that shares their prefixes."""
+
+# The order matters: the programs are written with the names above them.
+from reasonflow.backends.bridge import scripted, vllm
+from reasonflow.errors import ReasonFlowError
+from reasonflow.language.call_sites import Generate
+from reasonflow.language.choices import Choice
+from reasonflow.language.combinators import answer, call, each, fork, loop, select, vote, when
+from reasonflow.language.program import Program
+from reasonflow.runtime.notes import note
+
+# isort: split
+from reasonflow.programs.chain_of_thought import ChainOfThought
+from reasonflow.programs.pdr import PDR
+from reasonflow.programs.self_consistency import SelfConsistency
+from reasonflow.programs.sequential_refine import SequentialRefine
+
+__version__ = "0.1.0"
+__all__ = [
+    "PDR",
+    "ChainOfThought",
+    "Choice",
+    "Generate",
+    "Program",
+    "ReasonFlowError",
+    "SelfConsistency",
+    "SequentialRefine",
+    "answer",
+    "call",
+    "each",
+    "fork",
+    "loop",
+    "note",
+    "scripted",
+    "select",
+    "vllm",
+    "vote",
+    "when",
+]

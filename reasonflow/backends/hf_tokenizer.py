@@ -1,0 +1,163 @@
+"""The model's tokenizer and chat template, without the engine and without transformers.
+
+`tokenizers` and Jinja give exactly what transformers' `apply_chat_template` gives (a test compares them) and import in
+a tenth of a second, so that a plan can be explained before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from reasonflow.backends.model_files import ModelFiles
+from reasonflow.backends.protocol import Message, Tokens
+from reasonflow.errors import EngineStartError, InputError
+
+if TYPE_CHECKING:
+    import jinja2
+    import tokenizers
+
+
+class HfTokenizer:
+    """A `Tokenizer` over the files of a model. Nothing is loaded before the first use; safe to share between threads."""
+
+    def __init__(self, files: ModelFiles, template_options: Mapping[str, Any] | None = None) -> None:
+        """`template_options` are handed to the chat template as they are (`{"enable_thinking": False}`)."""
+        self._files = files
+        self._options = dict(template_options or {})
+
+    def render(self, messages: Sequence[Message]) -> Tokens:
+        """The chat as token ids, ready for the assistant's turn. Raises InputError where the template refuses it."""
+        return self.encode(self.render_text(messages))
+
+    def render_text(self, messages: Sequence[Message]) -> str:
+        """The chat as the model's template writes it, up to the opening of the assistant's turn."""
+        import jinja2
+
+        turns = [dict(message) for message in messages]
+        try:
+            return self._template.render(
+                messages=turns, tools=None, documents=None, add_generation_prompt=True, **self._specials, **self._options
+            )
+        except (jinja2.TemplateError, TypeError) as error:
+            raise InputError(
+                f"the chat template of {self._files.name!r} refuses these messages",
+                why=str(error) or type(error).__name__,
+                fix="check the roles and their order: " + ", ".join(str(turn.get("role")) for turn in turns),
+            ) from error
+
+    def encode(self, text: str) -> Tokens:
+        """The ids of `text`; nothing is added, and special tokens written in it become their ids."""
+        return tuple(self._core.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`, special tokens included: the inverse of `encode`."""
+        return self._core.decode(list(tokens), skip_special_tokens=False)
+
+    @cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The strings that `encode` turns into control ids: what data from outside must not contain."""
+        added = self._core.get_added_tokens_decoder().values()
+        return tuple(token.content for token in added if token.special)
+
+    @cached_property
+    def _core(self) -> tokenizers.Tokenizer:
+        from tokenizers import AddedToken, Tokenizer
+
+        path = self._files.folder / "tokenizer.json"
+        if not path.is_file():
+            return self._converted()
+        core = Tokenizer.from_file(str(path))
+        core.no_truncation()  # some files carry the settings of their training
+        core.no_padding()
+        for token in (self._settings.get("added_tokens_decoder") or {}).values():
+            if core.token_to_id(token["content"]) is None:
+                kind = {key: value for key, value in token.items() if key not in ("content", "special")}
+                added = AddedToken(token["content"], special=bool(token.get("special")), **kind)
+                core.add_special_tokens([added]) if added.special else core.add_tokens([added])
+        return core
+
+    def _converted(self) -> tokenizers.Tokenizer:
+        """The tokenizer of a folder in an older format, converted by transformers."""
+        from transformers import AutoTokenizer
+
+        try:
+            core = AutoTokenizer.from_pretrained(self._files.folder).backend_tokenizer
+        except (OSError, ValueError, AttributeError, ImportError) as error:
+            raise EngineStartError(
+                f"the model {self._files.name!r} has no tokenizer that can be read",
+                why=f"no tokenizer.json in {self._files.folder}, and transformers cannot make one: {error}",
+                fix="add tokenizer.json to the folder, or run `reasonflow doctor`",
+            ) from error
+        converted: tokenizers.Tokenizer = core
+        return converted
+
+    @cached_property
+    def _settings(self) -> Mapping[str, Any]:
+        return self._files.json("tokenizer_config.json")
+
+    @cached_property
+    def _specials(self) -> dict[str, str]:
+        """The named tokens a template may use: bos_token, eos_token, ..."""
+        named = {key: value for key, value in self._settings.items() if key.endswith("_token") and value}
+        named = {**self._files.json("special_tokens_map.json"), **named}
+        texts = {key: value["content"] if isinstance(value, dict) else value for key, value in named.items()}
+        return {key: value for key, value in texts.items() if isinstance(value, str)}
+
+    @cached_property
+    def _template(self) -> jinja2.Template:
+        from jinja2.ext import loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_generation_block(), loopcontrols]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
+        return environment.from_string(self._template_text)
+
+    @property
+    def _template_text(self) -> str:
+        own_file = self._files.folder / "chat_template.jinja"
+        if own_file.is_file():
+            return own_file.read_text(encoding="utf-8")
+        template = self._settings.get("chat_template")
+        if isinstance(template, list):  # several named ones
+            template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        if not isinstance(template, str):
+            raise InputError(
+                f"the model {self._files.name!r} has no chat template",
+                why="neither chat_template.jinja nor tokenizer_config.json holds one: it is a base model",
+                fix="use the model's instruct version",
+            )
+        return template
+
+
+def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    """Jinja's own filter escapes HTML characters, which no chat template wants."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
+
+
+def _refuse(message: str) -> NoReturn:
+    import jinja2
+
+    raise jinja2.TemplateError(message)
+
+
+def _generation_block() -> type[jinja2.ext.Extension]:
+    """`{% generation %}` marks the assistant's tokens for training; here its content is simply kept."""
+    from jinja2 import nodes, parser
+    from jinja2.ext import Extension
+
+    class Generation(Extension):
+        tags = {"generation"}
+
+        def parse(self, parser: parser.Parser) -> list[nodes.Node]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    return Generation

@@ -1,0 +1,3 @@
+from reasonflow.cli.main import main
+
+main()

@@ -1,0 +1,42 @@
+"""The `reasonflow` command: a list of its subcommands and one place where errors become messages.
+
+Exit codes: 0 done, 1 a run failed, 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from reasonflow.errors import InputError, ProgramError, ReasonFlowError
+
+app = typer.Typer(
+    name="reasonflow",
+    help="Parallel reasoning programs on a local vLLM engine that shares their prefixes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def register() -> None:
+    """Attach the subcommands. Their modules import the heavy libraries inside the functions only."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    register()
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except ReasonFlowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, (InputError, ProgramError)) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Command-line words turned into what the library takes: program options, a program, a language model.
+
+`--set widths=4,2` becomes `{"widths": (4, 2)}`: the types come from the program's own constructor, so that a new program
+needs no line here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+from reasonflow.errors import InputError, UnknownName
+
+if TYPE_CHECKING:
+    import dspy
+
+TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
+FALSE_WORDS = frozenset({"false", "no", "off", "0"})
+NONE_WORDS = frozenset({"none", "null", ""})
+
+
+def parse_settings(program_class: type, settings: Sequence[str]) -> dict[str, Any]:
+    """The constructor arguments that `["widths=4,2", "n=8"]` spell.
+
+    Raises UnknownName for an option the constructor does not have, InputError for a value its type does not take, for a
+    word without `=`, and for an option given twice.
+    """
+    options = options_of(program_class)
+    parsed: dict[str, Any] = {}
+    for word in settings:
+        name, equals, text = word.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise InputError(f"--set {word!r} is not of the form key=value", fix="write for example --set widths=4,2")
+        if name not in options:
+            raise UnknownName.among(f"option of {program_class.__name__}", name, options)
+        if name in parsed:
+            raise InputError(f"--set gives {name!r} twice", fix="keep one of them")
+        kind, default = options[name]
+        try:
+            parsed[name] = _convert(text.strip(), kind)
+        except ValueError as error:
+            raise InputError(
+                f"--set {word}: {text.strip()!r} is not {_describe(kind)}",
+                why=f"{program_class.__name__}.{name} has the default {default!r}",
+                fix=f"write for example --set {name}={_spell(default)}",
+            ) from error
+    return parsed
+
+
+def options_of(program_class: type) -> dict[str, tuple[Any, Any]]:
+    """What the constructor takes after its signature: option -> (type, default), in its own order."""
+    # A class is documented by its __init__; a plain function would serve as well, which keeps this testable.
+    constructor = program_class.__init__  # type: ignore[misc]  # only looked at, never called
+    try:
+        hints = typing.get_type_hints(constructor)
+    except NameError:
+        # An annotation imported under TYPE_CHECKING cannot be resolved here; the defaults still tell the types.
+        hints = {}
+    parameters = [
+        parameter
+        for parameter in list(inspect.signature(constructor).parameters.values())[1:]
+        if parameter.name != "signature" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
+    return {
+        parameter.name: (_kind_of(hints.get(parameter.name), parameter.default), parameter.default)
+        for parameter in parameters
+    }
+
+
+def build(program_name: str, signature: str | type, settings: Sequence[str] | Mapping[str, Any] = ()) -> dspy.Module:
+    """The program of that name over `signature`; `settings` are `key=value` words or parsed arguments.
+
+    Raises UnknownName for the program's name, and what `parse_settings` raises.
+    """
+    from reasonflow import programs
+
+    program_class = programs.find(program_name)
+    arguments = dict(settings) if isinstance(settings, Mapping) else parse_settings(program_class, settings)
+    program: dspy.Module = program_class(signature, **arguments)
+    return program
+
+
+def open_lm(
+    model: str,
+    *,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    max_tokens: int | None = None,
+    seed: int | None = None,
+    verbose: bool = False,
+) -> dspy.LM:
+    """The local engine for `model` as a `dspy.LM`, not started yet. None leaves the engine's own default."""
+    import reasonflow
+
+    sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
+    given = {name: value for name, value in sampling.items() if value is not None}
+    lm: dspy.LM = reasonflow.vllm(model, verbose=verbose, **given)
+    return lm
+
+
+def _kind_of(hint: Any, default: Any) -> Any:
+    """The type to read a value as: the annotation where it is one we can spell, else the default's type."""
+    if hint is not None and _spellable(hint):
+        return hint
+    if isinstance(default, (tuple, list)):
+        return tuple[type(default[0]), ...] if default else tuple[str, ...]
+    return str if default is None or default is inspect.Parameter.empty else type(default)
+
+
+def _spellable(kind: Any) -> bool:
+    """Whether a word on the command line can mean a value of that type, in at least one way."""
+    if kind in (int, float, bool, str):
+        return True
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return any(_spellable(arm) for arm in get_args(kind) if arm is not type(None))
+    if origin in (tuple, list, Sequence):
+        return all(arm is Ellipsis or _spellable(arm) for arm in get_args(kind))
+    return origin is Literal
+
+
+def _convert(text: str, kind: Any) -> Any:
+    """`text` read as `kind`; ValueError where it is none."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _convert_first(text, get_args(kind))
+    if origin is Literal:
+        for value in get_args(kind):
+            if text == str(value):
+                return value
+        raise ValueError(text)
+    if origin in (tuple, list, Sequence):
+        return _convert_items(text, get_args(kind))
+    if kind is type(None):
+        if text.lower() in NONE_WORDS:
+            return None
+        raise ValueError(text)
+    if kind is bool:
+        word = text.lower()
+        if word in TRUE_WORDS or word in FALSE_WORDS:
+            return word in TRUE_WORDS
+        raise ValueError(text)
+    if kind in (int, float, str):
+        return kind(text)
+    raise ValueError(text)
+
+
+def _convert_first(text: str, arms: Sequence[Any]) -> Any:
+    """The first arm of a union that takes the text, the most particular first: every text is a str."""
+    for arm in sorted(arms, key=lambda arm: (arm is str, arm is not type(None))):
+        if arm is type(None) or _spellable(arm):
+            try:
+                return _convert(text, arm)
+            except ValueError:
+                continue
+    raise ValueError(text)
+
+
+def _convert_items(text: str, arms: Sequence[Any]) -> tuple[Any, ...]:
+    """`4,2` or `(4, 2)` as a tuple; a fixed-length tuple type takes exactly its length."""
+    words = [word.strip() for word in text.strip("()[] ").split(",")]
+    if words and words[-1] == "":  # Python's own `(4,)`, and the empty tuple
+        words.pop()
+    kinds = [arm for arm in arms if arm is not Ellipsis]
+    if len(arms) > 1 and Ellipsis not in arms:
+        if len(words) != len(kinds):
+            raise ValueError(text)
+        return tuple(_convert(word, kind) for word, kind in zip(words, kinds, strict=True))
+    return tuple(_convert(word, kinds[0] if kinds else str) for word in words)
+
+
+def _describe(kind: Any) -> str:
+    """The type in a user's words."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(arm) for arm in get_args(kind) if arm is type(None) or _spellable(arm))
+    if origin is Literal:
+        return "one of " + ", ".join(str(value) for value in get_args(kind))
+    if origin in (tuple, list, Sequence):
+        arms = [arm for arm in get_args(kind) if arm is not Ellipsis]
+        return "a list of " + {int: "whole numbers", float: "numbers"}.get(arms[0] if arms else str, "words")
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "none"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _spell(value: Any) -> str:
+    """A value as one writes it after `--set name=`."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value).lower()

@@ -1,0 +1,39 @@
+"""The rewrites a plan goes through, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from reasonflow.compiler.deduplicate import deduplicate
+from reasonflow.compiler.fuse_samples import fuse_samples
+from reasonflow.compiler.prioritise import prioritise
+from reasonflow.plan.check import check
+from reasonflow.plan.nodes import Plan
+
+Pass = Callable[[Plan], Plan]
+
+PASSES: tuple[Pass, ...] = (
+    deduplicate,  # first: fewer nodes for everything after
+    fuse_samples,  # a group of equal prompts is one request
+    prioritise,  # last: needs the final graph
+)
+
+
+def lower(plan: Plan) -> Plan:
+    """`plan` through all passes, checked after each. Equal plans are lowered once."""
+    return _lowered(plan)
+
+
+def stages(plan: Plan, passes: Sequence[Pass] = PASSES) -> list[tuple[str, Plan]]:
+    """The plan as traced, and after each pass by name."""
+    steps = [("traced", check(plan))]
+    for rewrite in passes:
+        plan = check(rewrite(plan), after=rewrite.__name__)
+        steps.append((rewrite.__name__, plan))
+    return steps
+
+
+@lru_cache(maxsize=256)
+def _lowered(plan: Plan) -> Plan:
+    return stages(plan)[-1][1]

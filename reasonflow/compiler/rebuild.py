@@ -1,0 +1,21 @@
+"""Rewriting a plan's bodies: what every pass that looks inside them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from reasonflow.plan.nodes import Each, Fork, Loop, Node, Plan, When
+
+
+def inside(node: Node, rewrite: Callable[[Plan], Plan]) -> Node:
+    """The node with its bodies rewritten."""
+    op = node.op
+    match op:
+        case Fork() | Each() | Loop():
+            body = rewrite(op.body)
+            return node if body is op.body else replace(node, op=replace(op, body=body))
+        case When():
+            return replace(node, op=replace(op, then=rewrite(op.then), otherwise=rewrite(op.otherwise)))
+        case _:
+            return node

@@ -1,0 +1,183 @@
+"""`Generate`: one place in a program where a language model is called."""
+
+from __future__ import annotations
+
+from dataclasses import fields as dataclass_fields
+from dataclasses import replace
+from typing import Any
+
+import dspy
+from pydantic_core import PydanticUndefined
+
+from reasonflow.backends.protocol import Sampling
+from reasonflow.errors import InputError, ProgramError, UnknownName
+from reasonflow.language.choices import resolve
+from reasonflow.language.refs import Ref, state_of
+from reasonflow.language.tracing import Binding, Tracer, tracer
+from reasonflow.plan.check import MAX_WIDTH
+from reasonflow.plan.nodes import Generate as GenerateOp
+from reasonflow.plan.nodes import Site
+from reasonflow.plan.shapes import ListShape, RecordShape, Shape
+from reasonflow.prompts.styles import Style, choose_style, effective_signature
+from reasonflow.runtime.seeds import run_seed
+
+_SAMPLING = {field.name for field in dataclass_fields(Sampling)}
+_SEEDING = {"seed", "rollout_id"}
+_IGNORED_LM_SETTINGS = {"n", "num_generations", "rollout_id", "seed", "prompt_cache", "timeout"}
+
+
+class Generate(dspy.Predict):  # type: ignore[misc]  # DSPy ships no types
+    """One LM call site. DSPy's optimizers find it, tune its instructions and demos, save and load it.
+
+    signature: any DSPy signature.
+    style: how the answer is asked for and read. "boxed" (the default where the only output is a string): reasoning as
+        text, then the answer in a box; the signature gains a `reasoning` output so that demos teach reasoning. "text":
+        the whole text is the output. "fields": the DSPy adapter's own format.
+    config: sampling settings (temperature, top_p, top_k, min_p, max_tokens, stop, seed, ...); the same may be given as keywords.
+    solution_tokens: how much of a record's text flows into later prompts; None: all of it.
+    retries: how often a completion that cannot be parsed is asked for again.
+
+    Inside a plan, calling it with the signature's inputs gives one record; with `n=` a list of n records, also for n=1.
+    Outside a plan it runs by itself. Raises UnknownName for an unknown option or field.
+    """
+
+    def __init__(
+        self,
+        signature: str | type[dspy.Signature],
+        *,
+        style: Style | None = None,
+        config: dict[str, Any] | None = None,
+        solution_tokens: int | None = None,
+        retries: int = 0,
+        **options: Any,
+    ) -> None:
+        settings = {**(config or {}), **options}
+        _check_settings(settings)
+        declared = dspy.Signature(signature) if isinstance(signature, str) else signature
+        if not declared.output_fields:
+            raise InputError(
+                "this signature has no outputs",
+                why="a call that gives nothing cannot be used by anything",
+                fix='name one after an arrow: "problem -> answer"',
+            )
+        self.style = choose_style(declared, style)
+        self.solution_tokens = solution_tokens
+        self.retries = retries
+        super().__init__(effective_signature(declared, self.style), **settings)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        current = tracer()
+        if current is None:
+            return super().__call__(*args, **kwargs)
+        if args:
+            raise ProgramError(
+                "a call site takes its inputs by name",
+                fix=f"name them: {', '.join(f'{name}=...' for name in self.signature.input_fields)}",
+            )
+        return _trace(current, self, kwargs)
+
+    def forward(self, **kwargs: Any) -> Any:
+        from reasonflow.language.program import Single
+
+        return Single(self).run_alone(kwargs)
+
+    async def aforward(self, **kwargs: Any) -> Any:
+        from reasonflow.language.program import Single
+
+        return await Single(self).arun_alone(kwargs)
+
+
+def _trace(current: Tracer, site: Generate, kwargs: dict[str, Any]) -> Ref:
+    known = site.signature.input_fields
+    config = dict(kwargs.pop("config", None) or {}) if "config" not in known else {}
+    width = kwargs.pop("n") if "n" in kwargs and "n" not in known else config.pop("n", site.config.get("n"))
+    for name in kwargs:
+        if name not in known:
+            raise UnknownName.among(
+                "input field", name, known, fix=f"sampling options go into config={{{name!r}: ...}}"
+                if name in _SAMPLING else "",
+            )
+    _check_settings(config)
+    inputs = {name: kwargs[name] if name in kwargs else _default(site, name) for name in known}
+    snapshot = _site(current, site, config)
+    n = None if width is None else check_width(width, "n")
+    record = RecordShape(tuple(site.signature.output_fields))
+    shape: Shape = record if n is None else ListShape(record, n)
+    op = GenerateOp(snapshot, tuple(inputs), n)
+    return current.add(op, [current.position(value) for value in inputs.values()], current.path(snapshot.name), shape)
+
+
+def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
+    name = current.program.names.get(id(site))
+    if name is None:
+        raise ProgramError(
+            f"this call site ({site.signature.signature}) is no attribute of the program",
+            why="optimizers, artifacts and seeds know call sites by their attribute path",
+            fix="make it in __init__: self.draft = rf.Generate(...)",
+        )
+    lm = site.lm or current.program.lm
+    of_engine = getattr(getattr(lm, "engine", None), "settings", None) or {}
+    settings = {**of_engine, **(getattr(lm, "kwargs", None) or {}), **site.config, **config}
+    own = {key: value for key, value in settings.items() if key in _SAMPLING and key not in _SEEDING}
+    if isinstance(own.get("stop"), list):
+        own["stop"] = tuple(own["stop"])
+    sampling = Sampling(**own)
+    seed = run_seed(settings.get("seed") or 0, settings.get("rollout_id"), sampling.temperature)
+    current.program.bindings[name] = Binding(predictor=site, lm=lm, seed=seed)
+    adapter = current.program.adapter if site.style == "fields" else None
+    demos = tuple(site.demos)
+    window = site.solution_tokens
+    key = (name, site.signature, site.style, tuple(map(repr, demos)), sampling, window, site.retries, adapter)
+    return Site(
+        name=name,
+        signature=site.signature,
+        style=site.style,
+        demos=demos,
+        sampling=sampling,
+        solution_tokens=window,
+        retries=site.retries,
+        adapter=adapter,
+        key=key,
+    )
+
+
+def _default(site: Generate, name: str) -> Any:
+    default = site.signature.input_fields[name].default
+    if default is PydanticUndefined:
+        raise ProgramError(
+            f"input field {name!r} of {site.signature.signature!r} was not given", fix=f"pass {name}=..."
+        )
+    return default
+
+
+def check_width(value: Any, what: str) -> int:
+    """A width known while tracing, 1 to MAX_WIDTH. Raises InputError, for a Ref ProgramError."""
+    width = resolve(value)
+    if isinstance(width, Ref):
+        raise ProgramError(
+            f"{what} must be known before the run, not computed by it ({state_of(width)[2]})",
+            why="bounds and budgets are taken over the whole plan before it starts",
+            fix="use rf.each(items, body, cap=...) where the model decides how many branches there are",
+        )
+    if isinstance(width, bool) or not isinstance(width, int):
+        raise InputError(f"{what} must be a whole number, not {width!r}")
+    if not 1 <= width <= MAX_WIDTH:
+        raise InputError(
+            f"{what}={width} is out of range",
+            why=f"a fork has 1 to {MAX_WIDTH} branches",
+            fix="give at least one branch" if width < 1 else f"lower it to at most {MAX_WIDTH}",
+        )
+    return width
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    known = _SAMPLING | _SEEDING | {"n"}
+    for name in settings:
+        if name not in known:
+            raise UnknownName.among("sampling option", name, known)
+
+
+def with_sampling(site: Site, **changes: Any) -> Site:
+    """`site` with other sampling settings, as a new value with its own content."""
+    sampling = replace(site.sampling, **changes)
+    return replace(site, sampling=sampling, key=(site.key, sampling))

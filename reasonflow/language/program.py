@@ -1,0 +1,192 @@
+"""`Program`: a DSPy module that declares its whole plan before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import dspy
+
+from reasonflow.errors import InputError, ProgramError, UnknownName
+from reasonflow.language.tracing import Binding, ProgramSites, Tracer, is_tracing, tracer, tracing
+from reasonflow.plan.explain import Explanation, explain
+from reasonflow.plan.nodes import Plan
+from reasonflow.plan.shapes import ListShape, RecordShape, StructShape, ValueShape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """A program as it stood in one context: its plan, and what the plan's call sites are bound to."""
+
+    name: str
+    plan: Plan
+    inputs: tuple[str, ...]
+    bindings: Mapping[str, Binding]
+    lm: dspy.BaseLM | None
+
+
+class Program(dspy.Module):  # type: ignore[misc]  # DSPy ships no types
+    """A reasoning program: call sites in `__init__`, their arrangement in `plan`.
+
+    `plan` is traced on every call over symbolic values, lowered by the compiler's passes, and run on the engine of the
+    language model in force: a call site's own, then `dspy.context`, then `dspy.configure`. Call it with the inputs by name,
+    await `acall`, or nest it in another program's plan. The result is a `dspy.Prediction` whose `run` tells what happened.
+    """
+
+    signature: type[dspy.Signature] | None = None
+    """For programs over any signature, whose `plan` takes **inputs: the fields it takes."""
+
+    def plan(self, **inputs: Any) -> Any:
+        """Arrange the call sites; returns what the program gives. Override this."""
+        raise ProgramError(
+            f"{type(self).__name__} has no plan",
+            why="a Program says what it does in plan(self, ...)",
+            fix="def plan(self, problem): return self.solve(problem=problem)",
+        )
+
+    def input_names(self) -> tuple[str, ...]:
+        """The names `plan` takes, in order."""
+        names: list[str] = []
+        for parameter in inspect.signature(self.plan).parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                names.extend(self.signature.input_fields if self.signature is not None else ())
+            elif parameter.kind is not parameter.VAR_POSITIONAL:
+                names.append(parameter.name)
+        return tuple(names)
+
+    def explain(self) -> Explanation:
+        """What a call would do: shape, prompts, bounds. Nothing runs and no engine starts."""
+        from reasonflow.compiler.passes import lower
+        from reasonflow.runtime.launch import window_of
+
+        traced = trace(self)
+        return explain(traced.name, lower(traced.plan), window_of(traced))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        inputs = self._bind(args, kwargs)
+        if is_tracing():
+            return self.plan(**inputs)
+        from reasonflow.runtime.launch import launch
+
+        return launch(trace(self), inputs)
+
+    async def aforward(self, *args: Any, **kwargs: Any) -> Any:
+        from reasonflow.runtime.launch import alaunch
+
+        return await alaunch(trace(self), self._bind(args, kwargs))
+
+    def load_state(self, state: dict[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
+        """As DSPy's, tolerating files written before a Choice existed: it keeps its value then."""
+        missing = {
+            name: parameter.dump_state()
+            for name, parameter in self.named_parameters()
+            if name not in state and not isinstance(parameter, dspy.Module)
+        }
+        super().load_state({**state, **missing}, allow_unsafe_lm_state=allow_unsafe_lm_state)
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        names = self.input_names()
+        if len(args) > len(names):
+            raise InputError(f"{type(self).__name__} takes {len(names)} inputs, not {len(args)}")
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        for name in given:
+            if name not in names:
+                raise UnknownName.among(f"input of {type(self).__name__}", name, names)
+        defaults = {p.name for p in inspect.signature(self.plan).parameters.values() if p.default is not p.empty}
+        missing = [name for name in names if name not in given and name not in defaults]
+        if missing:
+            raise InputError(
+                f"{type(self).__name__} was not given {', '.join(missing)}",
+                why=f"its inputs are {', '.join(names)}",
+                fix=f"pass {missing[0]}=...",
+            )
+        return given
+
+
+class Single(Program):
+    """One call site as a program: what a `Generate` called outside a plan is."""
+
+    def __init__(self, site: dspy.Predict) -> None:
+        self.site = site
+
+    def plan(self, **inputs: Any) -> Any:
+        return self.site(**inputs)
+
+    def run_alone(self, kwargs: dict[str, Any]) -> Any:
+        """Run the call in the caller's context."""
+        from reasonflow.runtime.launch import launch
+
+        return launch(trace(self, kwargs), {})
+
+    async def arun_alone(self, kwargs: dict[str, Any]) -> Any:
+        """As `run_alone`, awaited."""
+        from reasonflow.runtime.launch import alaunch
+
+        return await alaunch(trace(self, kwargs), {})
+
+
+def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Traced:
+    """Trace `program` in the caller's context.
+
+    constants: handed to `plan` as they are instead of symbolic inputs.
+    """
+    names = {
+        id(module): path.removeprefix("self.")
+        for path, module in program.named_sub_modules(dspy.Predict)
+    }
+    lm, adapter = dspy.settings.lm, dspy.settings.adapter
+    sites = ProgramSites(names, lm, adapter)
+    outer = Tracer(sites)
+    inputs = program.input_names() if constants is None else ()
+    with tracing(outer), dspy.context(lm=_REFUSING_LM, adapter=_REFUSING_ADAPTER):
+        symbolic = {name: outer.input(name) for name in inputs}
+        result = outer.lift(program.plan(**(symbolic if constants is None else constants)))
+    plan = outer.finish(result)
+    _check_result(program, plan)
+    return Traced(name=type(program).__name__, plan=plan, inputs=inputs, bindings=sites.bindings, lm=lm)
+
+
+def _check_result(program: Program, plan: Plan) -> None:
+    match plan.shape:
+        case RecordShape() | ValueShape() | ListShape(item=RecordShape()):
+            return
+        case StructShape(keys) if all(isinstance(key, str) for key in keys):
+            return
+        case shape:
+            raise ProgramError(
+                f"{type(program).__name__}.plan returns {shape}",
+                why="a program gives one record, the records of one call, or a dict of named values",
+                fix="join the branches with rf.vote or rf.select, or return a dict",
+            )
+
+
+def _refuse() -> NoReturn:
+    here = tracer()
+    raise ProgramError(
+        "a language model was called inside plan()",
+        why="plan() is traced before anything runs; this call would have sent symbolic values to the model"
+        + (f" (after {here.nodes[-1].name})" if here and here.nodes else ""),
+        fix="use rf.Generate for call sites, or rf.call(module, ...) for a whole DSPy module",
+    )
+
+
+class _RefusingLM(dspy.BaseLM):  # type: ignore[misc]
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        _refuse()
+
+    async def acall(self, *args: Any, **kwargs: Any) -> NoReturn:
+        _refuse()
+
+
+class _RefusingAdapter(dspy.Adapter):  # type: ignore[misc]
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        _refuse()
+
+    async def acall(self, *args: Any, **kwargs: Any) -> NoReturn:
+        _refuse()
+
+
+_REFUSING_LM = _RefusingLM(model="refused-while-tracing")
+_REFUSING_ADAPTER = _RefusingAdapter()

@@ -1,0 +1,146 @@
+"""The worst case of a plan, before anything runs: never exceeded, so it can be promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reasonflow.plan.nodes import Call, Each, Fork, Generate, Loop, Node, Op, Plan, When
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """At most this much. None: nothing bounds it, because neither the window nor a token cap is known."""
+
+    calls: int
+    """Samples drawn, retries included."""
+    alive: int
+    """Samples in the engine at one moment."""
+    sequential_tokens: int | None
+    """Input and output tokens along the longest path."""
+    token_latency: int | None
+    """Output tokens along the longest path."""
+    total_tokens: int | None
+    """Input and output tokens of all calls."""
+    output_tokens: int | None
+
+
+_NOTHING = Bound(calls=0, alive=0, sequential_tokens=0, token_latency=0, total_tokens=0, output_tokens=0)
+
+
+def bound(plan: Plan, window: int | None) -> Bound:
+    """The worst case of `plan` on an engine whose prompt and output together hold `window` tokens."""
+    own = [node_bound(node, window) for node in plan.nodes]
+    along: list[Bound] = []
+    for node, mine in zip(plan.nodes, own, strict=True):
+        before = [along[arg] for arg in node.args]
+        along.append(
+            Bound(
+                calls=0,
+                alive=0,
+                sequential_tokens=_add(_most([b.sequential_tokens for b in before]), mine.sequential_tokens),
+                token_latency=_add(_most([b.token_latency for b in before]), mine.token_latency),
+                total_tokens=0,
+                output_tokens=0,
+            )
+        )
+    return Bound(
+        calls=sum(b.calls for b in own),
+        alive=_alive(plan, own),
+        sequential_tokens=_most([b.sequential_tokens for b in along]),
+        token_latency=_most([b.token_latency for b in along]),
+        total_tokens=_sum([b.total_tokens for b in own]),
+        output_tokens=_sum([b.output_tokens for b in own]),
+    )
+
+
+def node_bound(node: Node, window: int | None) -> Bound:
+    """The worst case of one node, its bodies included."""
+    op: Op = node.op
+    match op:
+        case Generate(site=site, n=n):
+            tries = site.retries + 1
+            cap = site.sampling.max_tokens
+            output = cap if window is None or cap is None else min(cap, window)
+            output = window if output is None else output
+            calls = (n or 1) * tries
+            return Bound(
+                calls=calls,
+                alive=n or 1,
+                sequential_tokens=_times(window, tries),
+                token_latency=_times(output, tries),
+                total_tokens=_times(window, calls),
+                output_tokens=_times(output, calls),
+            )
+        case Fork(n=width, body=body) | Each(cap=width, body=body):
+            inner = bound(body, window)
+            return Bound(
+                calls=inner.calls * width,
+                alive=inner.alive * width,
+                sequential_tokens=inner.sequential_tokens,
+                token_latency=inner.token_latency,
+                total_tokens=_times(inner.total_tokens, width),
+                output_tokens=_times(inner.output_tokens, width),
+            )
+        case Loop(body=body, max_rounds=rounds):
+            inner = bound(body, window)
+            return Bound(
+                calls=inner.calls * rounds,
+                alive=inner.alive,
+                sequential_tokens=_times(inner.sequential_tokens, rounds),
+                token_latency=_times(inner.token_latency, rounds),
+                total_tokens=_times(inner.total_tokens, rounds),
+                output_tokens=_times(inner.output_tokens, rounds),
+            )
+        case When(then=then, otherwise=otherwise):
+            sides = (bound(then, window), bound(otherwise, window))
+            return Bound(
+                calls=max(b.calls for b in sides),
+                alive=max(b.alive for b in sides),
+                sequential_tokens=_most([b.sequential_tokens for b in sides]),
+                token_latency=_most([b.token_latency for b in sides]),
+                total_tokens=_most([b.total_tokens for b in sides]),
+                output_tokens=_most([b.output_tokens for b in sides]),
+            )
+        case Call(cap=cap) if cap:
+            tokens = _times(window, cap)
+            return Bound(
+                calls=cap,
+                alive=cap,
+                sequential_tokens=tokens,
+                token_latency=tokens,
+                total_tokens=tokens,
+                output_tokens=tokens,
+            )
+        case _:
+            return _NOTHING
+
+
+def _alive(plan: Plan, own: list[Bound]) -> int:
+    """Most samples at one moment: for each step, itself and all that neither feed it nor read it."""
+    above: list[set[int]] = []
+    for node in plan.nodes:
+        above.append(set(node.args).union(*(above[arg] for arg in node.args)))
+    busy = [position for position, mine in enumerate(own) if mine.alive]
+    most = 0
+    for position in busy:
+        beside = (o for o in busy if o != position and o not in above[position] and position not in above[o])
+        most = max(most, own[position].alive + sum(own[other].alive for other in beside))
+    return most
+
+
+def _add(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+def _times(tokens: int | None, factor: int) -> int | None:
+    return None if tokens is None else tokens * factor
+
+
+def _most(values: list[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return None if len(known) < len(values) else max(known, default=0)
+
+
+def _sum(values: list[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return None if len(known) < len(values) else sum(known)

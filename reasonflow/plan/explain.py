@@ -1,0 +1,324 @@
+"""EXPLAIN for reasoning: a plan as people read it, and after a run with what happened beside each step."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reasonflow.plan.bounds import Bound, bound, node_bound
+from reasonflow.plan.nodes import (
+    Answer,
+    Call,
+    Const,
+    Each,
+    Fork,
+    Generate,
+    Get,
+    Input,
+    Loop,
+    Node,
+    Op,
+    Pack,
+    Plan,
+    Select,
+    Site,
+    Vote,
+    When,
+)
+from reasonflow.plan.serialise import digest, to_json
+
+
+@dataclass(slots=True)
+class Measured:
+    """What the samples of one step did, summed."""
+
+    samples: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    queued_s: float = 0.0
+    running_s: float = 0.0
+    failed: int = 0
+    repaired: int = 0
+    critical_tokens: int = 0
+    """Input and output tokens of its samples on the critical path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One step of the tree."""
+
+    depth: int
+    node: Node
+    title: str
+    detail: tuple[str, ...]
+    """Lines below the title: prompt segments, caps, what it reads."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A plan, explained. `print` it, show it in a notebook, or take `to_json()`."""
+
+    program: str
+    plan: Plan
+    window: int | None
+    figures: Mapping[str, Measured] = field(default_factory=dict)
+    totals: Mapping[str, str] = field(default_factory=dict)
+    repairs: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    def measured(
+        self,
+        figures: Mapping[str, Measured],
+        totals: Mapping[str, str],
+        repairs: tuple[str, ...],
+        failures: tuple[str, ...],
+    ) -> Explanation:
+        """The same tree with what a run measured, by the steps' names."""
+        return replace(self, figures=figures, totals=totals, repairs=repairs, failures=failures)
+
+    @property
+    def bound(self) -> Bound:
+        """The worst case of the whole plan."""
+        return bound(self.plan, self.window)
+
+    def rows(self) -> list[Row]:
+        """The steps that do something, bodies below their nodes; reading a field is no step."""
+        sites: list[tuple[str, tuple[str, ...]]] = []
+        return _rows(self.plan, 0, self.window, sites)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan, its digest and bounds, and each step's explanation, in JSON's types."""
+        worst = self.bound
+        return {
+            "program": self.program,
+            "digest": digest(self.plan),
+            "window": self.window,
+            "bound": {name: getattr(worst, name) for name in Bound.__slots__},
+            "steps": [
+                {
+                    "name": row.node.name,
+                    "depth": row.depth,
+                    "title": row.title,
+                    "detail": list(row.detail),
+                    "source": row.node.source,
+                    **({"measured": _figures(self.figures[row.node.name])} if row.node.name in self.figures else {}),
+                }
+                for row in self.rows()
+            ],
+            **({"totals": dict(self.totals)} if self.totals else {}),
+            "plan": to_json(self.plan),
+        }
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        lines = [f"{self.program}  plan {digest(self.plan)[:12]}", f"  at most: {_spell_bound(self.bound)}"]
+        for number, row in enumerate(rows):
+            last = not any(later.depth == row.depth for later in _following(rows, number))
+            lead = "│  " * row.depth
+            lines.append(f"{lead}{'└─' if last else '├─'} {row.title}{self._measured_text(row)}")
+            lines.extend(f"{lead}{'   ' if last else '│  '}     {text}" for text in row.detail)
+        lines.extend(f"  {name}: {value}" for name, value in self.totals.items())
+        lines.extend(f"  repaired: {text}" for text in self.repairs)
+        lines.extend(f"  failed: {text}" for text in self.failures)
+        return "\n".join(lines)
+
+    def _measured_text(self, row: Row) -> str:
+        figures = self.figures.get(row.node.name)
+        return "" if figures is None else "   → " + ", ".join(f"{v} {k}" for k, v in _shown(figures).items())
+
+    def _repr_html_(self) -> str:
+        heads = list(_shown(Measured())) if self.figures else []
+        rows = []
+        for row in self.rows():
+            figures = self.figures.get(row.node.name)
+            cells = [f"<td style='text-align:right'>{v}</td>" for v in _shown(figures).values()] if figures else []
+            detail = "".join(f"<div style='opacity:.65;font-size:90%'>{html.escape(text)}</div>" for text in row.detail)
+            indent = f"padding-left:{row.depth * 2 + 0.5}em;text-align:left"
+            blank = "<td></td>" * (len(heads) - len(cells))
+            rows.append(f"<tr><td style='{indent}'>{html.escape(row.title)}{detail}</td>{''.join(cells)}{blank}</tr>")
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in ["step", *heads])
+        notes = [f"{name}: {value}" for name, value in self.totals.items()]
+        notes += [f"repaired: {text}" for text in self.repairs] + [f"failed: {text}" for text in self.failures]
+        foot = "".join(f"<div>{html.escape(text)}</div>" for text in notes)
+        return (
+            f"<div><b>{html.escape(self.program)}</b> <code>{digest(self.plan)[:12]}</code>"
+            f"<div style='opacity:.65'>at most: {html.escape(_spell_bound(self.bound))}</div>"
+            f"<table><tr>{head}</tr>{''.join(rows)}</table>{foot}</div>"
+        )
+
+
+def explain(program: str, plan: Plan, window: int | None) -> Explanation:
+    """The explanation of a plan on an engine with this window (None: unknown)."""
+    return Explanation(program, plan, window)
+
+
+def _rows(plan: Plan, depth: int, window: int | None, sites: list[tuple[str, tuple[str, ...]]]) -> list[Row]:
+    rows: list[Row] = []
+    for node in plan.nodes:
+        title = _title(node)
+        if title is None:
+            continue
+        rows.append(Row(depth, node, title, _detail(plan, node, window, sites)))
+        for caption, body in _bodies(node.op):
+            deeper = depth + 1
+            if caption:
+                rows.append(Row(deeper, replace(node, name=f"{node.name}.{caption}"), caption, ()))
+                deeper += 1
+            rows.extend(_rows(body, deeper, window, sites))
+    return rows
+
+
+def _bodies(op: Op) -> list[tuple[str, Plan]]:
+    match op:
+        case Fork() | Each() | Loop():
+            return [("", op.body)]
+        case When():
+            return [("then", op.then), ("otherwise", op.otherwise)]
+        case _:
+            return []
+
+
+def _title(node: Node) -> str | None:
+    match node.op:
+        case Generate(n=n):
+            return node.name if n is None else f"{node.name} × {n}"
+        case Fork(n=n):
+            return f"{node.name}: {n} branches"
+        case Each(cap=cap):
+            return f"{node.name}: one branch per item, at most {cap}"
+        case Loop(max_rounds=rounds, until=until):
+            return f"{node.name}: at most {rounds} rounds{', until a condition holds' if until else ''}"
+        case When():
+            return f"{node.name}: one of two sides"
+        case Call(cap=cap, effects=effects):
+            marks = [f"at most {cap} model calls"] * bool(cap) + ["has effects"] * effects
+            return f"{node.name}()" + (f" [{', '.join(marks)}]" if marks else "")
+        case Vote(by=by):
+            return f"{node.name}{f' by {by}' if by else ''}"
+        case Select(mode=mode, k=k, single=single):
+            return f"{node.name} by {mode}{'' if single else f', {k} items'}"
+        case Answer():
+            return node.name
+        case _:
+            return None
+
+
+def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, tuple[str, ...]]]) -> tuple[str, ...]:
+    lines: list[str] = []
+    op = node.op
+    if isinstance(op, Generate):
+        reads = dict(zip(op.fields, (_spell(plan, arg) for arg in node.args), strict=True))
+        segments = _segments(op.site, reads)
+        lines.append(f"prompt: {' · '.join(segments)}")
+        if op.n is not None and op.n > 1:
+            once = "runs once: temperature 0" if op.site.sampling.temperature == 0 else "the whole prompt shared"
+            lines.append(f"{op.n} samples of one prompt: {once}")
+        for name, other in sites:
+            common = _common(segments, other)
+            if common > 1:
+                lines.append(f"shares {' · '.join(segments[:common])} with {name}")
+                break
+        sites.append((node.name, segments))
+        worst = node_bound(node, window)
+        settings = [f"{key}={value}" for key, value in _settings(op.site).items()]
+        lines.append(f"{op.site.style} answer; {', '.join(settings) or 'engine defaults'}; at most {_spell_bound(worst)}")
+    elif node.args:
+        lines.append("reads " + ", ".join(dict.fromkeys(_spell(plan, arg) for arg in node.args)))
+    return tuple(lines)
+
+
+def _segments(site: Site, reads: Mapping[str, str]) -> tuple[str, ...]:
+    """What stands in the prompt, front to back: what is equal in front is computed once."""
+    if site.style == "fields":
+        head = [f"system (fields of {site.name})"]
+        tail = [f"{name} ‹{source}›" for name, source in reads.items()]
+    else:
+        head = ["system"]
+        if len(reads) == 1:
+            tail = [f"‹{source}›" for source in reads.values()]
+        else:
+            tail = [f"{name} ‹{source}›" for name, source in reads.items()]
+        tail.append(f"request of {site.name}")
+    demos = [f"{len(site.demos)} demos of {site.name}"] if site.demos else []
+    return (*head, *demos, *tail)
+
+
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    count = 0
+    for mine, theirs in zip(one, other, strict=False):
+        if mine != theirs:
+            break
+        count += 1
+    return count
+
+
+def _settings(site: Site) -> dict[str, Any]:
+    sampling = site.sampling
+    pairs = {name: getattr(sampling, name) for name in sampling.__dataclass_fields__ if name not in ("seed", "stop")}
+    shown = {name: value for name, value in pairs.items() if value is not None and value is not False}
+    if sampling.stop:
+        shown["stop"] = sampling.stop
+    if site.retries:
+        shown["retries"] = site.retries
+    if site.solution_tokens is not None:
+        shown["solution_tokens"] = site.solution_tokens
+    return shown
+
+
+def _spell(plan: Plan, position: int) -> str:
+    node = plan.nodes[position]
+    match node.op:
+        case Get(key):
+            inner = _spell(plan, node.args[0])
+            if isinstance(key, str):
+                return f"{inner}.{key}"
+            if isinstance(key, int):
+                return f"{inner}[{key}]"
+            return f"{inner}[{':'.join('' if part is None else str(part) for part in key).rstrip(':') or ':'}]"
+        case Const() | Input():
+            return node.name
+        case Pack():
+            return "(" + ", ".join(_spell(plan, arg) for arg in node.args) + ")"
+        case _:
+            return node.name
+
+
+def _spell_bound(worst: Bound) -> str:
+    def tokens(count: int | None) -> str:
+        return "unbounded (no window known)" if count is None else f"{count:,}"
+
+    return (
+        f"{worst.calls} calls, {worst.alive} at once, {tokens(worst.sequential_tokens)} sequential, "
+        f"{tokens(worst.total_tokens)} total tokens, {tokens(worst.output_tokens)} generated"
+    )
+
+
+def _shown(figures: Measured) -> dict[str, str]:
+    return {
+        "samples": f"{figures.samples}",
+        "computed": f"{figures.input_tokens - figures.cached_tokens:,}",
+        "cached": f"{figures.cached_tokens:,}",
+        "generated": f"{figures.output_tokens:,}",
+        "s queued": f"{figures.queued_s:.2f}",
+        "s running": f"{figures.running_s:.2f}",
+        "critical": f"{figures.critical_tokens:,}",
+        "failed": f"{figures.failed}",
+        "repaired": f"{figures.repaired}",
+    }
+
+
+def _figures(figures: Measured) -> dict[str, Any]:
+    return {name: getattr(figures, name) for name in Measured.__slots__}
+
+
+def _following(rows: list[Row], number: int) -> list[Row]:
+    """The rows after this one, up to where its parent ends."""
+    found = []
+    for row in rows[number + 1 :]:
+        if row.depth < rows[number].depth:
+            break
+        found.append(row)
+    return found

@@ -1,0 +1,227 @@
+"""The plan: a frozen graph of a dozen node kinds whose bodies are plans themselves.
+
+Nodes stand in an order in which each comes after what it reads; `args` are positions in that order. Two plans are equal
+when they would do the same: call sites compare by content, functions by identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import dspy
+
+from reasonflow.backends.protocol import Sampling
+from reasonflow.plan.shapes import Shape
+from reasonflow.prompts.styles import Style
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """One call site as it stood when the program was traced."""
+
+    name: str
+    """Attribute path in the program: what DSPy calls the predictor."""
+    signature: type[dspy.Signature]
+    style: Style
+    demos: tuple[Any, ...]
+    sampling: Sampling
+    """The site's own settings over those of its language model; None is left to the engine."""
+    solution_tokens: int | None
+    """How much of a record's text may flow into later prompts."""
+    retries: int
+    """How often a completion that cannot be parsed is asked for again."""
+    adapter: dspy.Adapter | None
+    key: Hashable = field(repr=False)
+    """Content: equal keys make equal calls."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Site) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A value handed in from outside: a program's argument, a body's parameter or a captured value."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Const:
+    """A value fixed when the program was traced."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        # by what it shows: 1 and True are equal to Python, and would be merged
+        return isinstance(other, Const) and (self.value is other.value or repr(self.value) == repr(other.value))
+
+    def __hash__(self) -> int:
+        return hash(repr(self.value))
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """One model call, or a sampling group of `n`. Arguments: one per field."""
+
+    site: Site
+    fields: tuple[str, ...]
+    n: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """A field or an item of argument 0. On a list, a field name gives the list of that field."""
+
+    key: str | int | tuple[int | None, int | None, int | None]
+    """A name, an index, or a slice as (start, stop, step)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """The arguments as one tuple (integer keys) or dict (string keys)."""
+
+    keys: tuple[str | int, ...]
+    kind: Literal["tuple", "list", "dict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """The body `n` times, each with a seed of its own. Arguments: the captured values."""
+
+    n: int
+    body: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """The body once per item of argument 0, at most `cap` times. Further arguments: the captured values."""
+
+    cap: int
+    body: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The body over and over on its own result, at most `max_rounds` times.
+
+    Arguments: the first state, then the captured values. Ends early when `until(state)` is true after a round.
+    """
+
+    body: Plan
+    until: Callable[[Any], Any] | None
+    max_rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """One of two bodies. Arguments: the condition, what `then` captures, what `otherwise` captures.
+
+    Only what the taken side captures is computed.
+    """
+
+    then: Plan
+    otherwise: Plan
+    split: int
+    """Where the captured values of `otherwise` begin among the arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A Python function, tool or DSPy module as one opaque step. Arguments: positional ones, then the named ones."""
+
+    fn: Callable[..., Any]
+    names: tuple[str, ...]
+    cap: int
+    """Model calls it makes at most: its share of the bounds."""
+    effects: bool
+    """It changes the world: never repeated, never speculated on, run even if nothing reads its result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The first item of the largest group of items whose `by` agrees."""
+
+    by: str | None
+    normalise: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """Some items of argument 0: those that argument 1 numbers, or the `k` that it scores highest."""
+
+    mode: Literal["indices", "scores"]
+    k: int
+    single: bool
+    """One item rather than a list of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Argument 0, marked as something the run may return if it is cut short."""
+
+
+Op: TypeAlias = (
+    Input | Const | Generate | Get | Pack | Fork | Each | Loop | When | Call | Vote | Select | Answer
+)
+PURE = (Input, Const, Get, Pack, Vote, Select, Answer)
+"""Kinds that cost nothing: computed at once, in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step of a plan."""
+
+    op: Op
+    args: tuple[int, ...]
+    name: str
+    """Path of the step: stable under rewriting, part of every seed below it."""
+    shape: Shape = field(compare=False)
+    source: str = field(default="", compare=False)
+    """Where the program wrote it, file:line."""
+    priority: int = field(default=0, compare=False)
+    """Calls on the longest path from here to the end, this one included. Set by `prioritise`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A program, or the body of one of its nodes."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    """Positions of the Input nodes, in the order in which values are handed in."""
+    output: int
+
+    def __hash__(self) -> int:
+        cached: int | None = self.__dict__.get("_hash")
+        if cached is None:
+            cached = hash((self.nodes, self.inputs, self.output))
+            object.__setattr__(self, "_hash", cached)
+        return cached
+
+    @property
+    def shape(self) -> Shape:
+        """Of what the plan gives."""
+        return self.nodes[self.output].shape
+
+    def walk(self) -> Iterator[Node]:
+        """Every node, those inside bodies included."""
+        for node in self.nodes:
+            yield node
+            for body in bodies(node.op):
+                yield from body.walk()
+
+
+def bodies(op: Op) -> tuple[Plan, ...]:
+    """The plans inside a node."""
+    match op:
+        case Fork() | Each() | Loop():
+            return (op.body,)
+        case When():
+            return (op.then, op.otherwise)
+        case _:
+            return ()

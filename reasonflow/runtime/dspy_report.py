@@ -1,0 +1,57 @@
+"""What DSPy is told after a run: its trace, its usage tracker, its history, as if its own predictors had run in plan order."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Sequence
+
+import dspy
+from dspy.clients.base_lm import record_history
+
+from reasonflow.language.program import Traced
+from reasonflow.plan.nodes import Plan
+from reasonflow.runtime.calls import Made
+from reasonflow.runtime.values import Hole
+
+
+def report(made: Sequence[Made], plan: Plan, traced: Traced) -> None:
+    """Append to the caller's trace, usage and history, once per call, in plan order with the identical predictors."""
+    position = {node.name: number for number, node in enumerate(plan.walk())}
+    ordered = sorted(made, key=lambda call: (position.get(call.order[0], len(position)), call.order[1]))
+    trace = dspy.settings.trace
+    tracker = dspy.settings.usage_tracker
+    for call in ordered:
+        fields = [record.fields for record in call.records if not isinstance(record, Hole)]
+        if trace is not None and dspy.settings.max_trace_size > 0 and fields:
+            prediction = dspy.Prediction.from_completions(fields, signature=call.site.signature)
+            if len(trace) >= dspy.settings.max_trace_size:
+                trace.pop(0)
+            trace.append((call.binding.predictor, dict(call.inputs), prediction))
+        lm = call.binding.lm
+        usage = {
+            "prompt_tokens": sum(c.prompt_tokens for c in call.completions),
+            "completion_tokens": sum(c.output_tokens for c in call.completions),
+            "total_tokens": sum(c.prompt_tokens + c.output_tokens for c in call.completions),
+        }
+        if tracker is not None and lm is not None:
+            tracker.add_usage(lm.model, usage)
+        if lm is not None and not dspy.settings.disable_history:
+            record_history(lm, _entry(call, lm, usage))
+
+
+def _entry(call: Made, lm: dspy.BaseLM, usage: dict[str, int]) -> dict[str, object]:
+    return {
+        "prompt": None,
+        "messages": [dict(message) for message in call.prompt.messages],
+        "kwargs": {"n": len(call.completions)},
+        "response": None,
+        "outputs": [completion.text for completion in call.completions],
+        "usage": usage,
+        "cost": None,
+        "timestamp": datetime.datetime.now().isoformat(),
+        "uuid": str(uuid.uuid4()),
+        "model": lm.model,
+        "response_model": lm.model,
+        "model_type": lm.model_type,
+    }

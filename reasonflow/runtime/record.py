@@ -1,0 +1,224 @@
+"""What a run did, call by call, and the figures taken from that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from reasonflow.backends.protocol import Completion
+from reasonflow.plan.explain import Explanation, Measured
+from reasonflow.runtime.values import FREE, Cost
+
+Outcome = Literal["done", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """One sample of one model call, as it happened."""
+
+    node: str
+    """The plan node it executed; several spans share one node."""
+    indices: tuple[int, ...]
+    """Branch, round and sample numbers on the way to it, outermost first."""
+    input_tokens: int
+    cached_tokens: int | None
+    """Input tokens the engine reused; None where it does not say."""
+    output_tokens: int
+    started_s: float
+    """Seconds after the run began at which the call was ready and handed over."""
+    queued_s: float
+    """Seconds it waited: in our queue and in the engine's."""
+    total_s: float
+    """Seconds from being handed over to its last token."""
+    finish_reason: str
+    outcome: Outcome
+    repairs: tuple[str, ...] = ()
+    """What had to be repaired to read its text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Sums over the calls of a run."""
+
+    calls: int
+    samples: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    computed_tokens: int
+    """Input tokens the engine computed rather than reused."""
+
+    @property
+    def total_tokens(self) -> int:
+        """B_total: input and output tokens of all calls."""
+        return self.input_tokens + self.output_tokens
+
+
+class Run:
+    """The record of one program call. Figures are defined in `docs/language.md`; sums equal the engine's counters."""
+
+    def __init__(self, program: str, explanation: Explanation, seed: int, fingerprint: Mapping[str, str]) -> None:
+        self.program = program
+        self.seed = seed
+        self.fingerprint = dict(fingerprint)
+        self.spans: list[Span] = []
+        self.repairs: list[str] = []
+        """What had to be repaired or was left out, with the branch it happened in."""
+        self.failures: list[str] = []
+        """Branches that failed and stayed as holes, with their errors."""
+        self.complete = False
+        self.wall_s = 0.0
+        self.calls = 0
+        self._explanation = explanation
+        self._cost = FREE
+        self._began = time.perf_counter()
+
+    # Written by the executor -------------------------------------------------------------------------------------------
+
+    def clock(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self._began
+
+    def add(
+        self,
+        node: str,
+        indices: tuple[int, ...],
+        started_s: float,
+        completion: Completion,
+        outcome: Outcome,
+        repairs: tuple[str, ...],
+    ) -> int:
+        """Record one sample; returns its number."""
+        self.spans.append(
+            Span(
+                node=node,
+                indices=indices,
+                input_tokens=completion.prompt_tokens,
+                cached_tokens=completion.cached_tokens,
+                output_tokens=completion.output_tokens,
+                started_s=started_s,
+                queued_s=completion.queued_s,
+                total_s=completion.total_s,
+                finish_reason=completion.finish_reason,
+                outcome=outcome,
+                repairs=repairs,
+            )
+        )
+        for repair in repairs:
+            self.repairs.append(f"{label(node, indices)}: {repair}")
+        return len(self.spans) - 1
+
+    def end(self, cost: Cost, *, complete: bool) -> None:
+        """Close the record. cost: of the way to what the run gave."""
+        self.wall_s = self.clock()
+        self.complete = complete
+        self._cost = cost
+
+    # Read by users -----------------------------------------------------------------------------------------------------
+
+    @property
+    def usage(self) -> Usage:
+        """Sums over all samples, failed and cancelled ones included."""
+        inputs = sum(span.input_tokens for span in self.spans)
+        cached = sum(span.cached_tokens or 0 for span in self.spans)
+        return Usage(
+            calls=self.calls,
+            samples=len(self.spans),
+            input_tokens=inputs,
+            output_tokens=sum(span.output_tokens for span in self.spans),
+            cached_tokens=cached,
+            computed_tokens=inputs - cached,
+        )
+
+    @property
+    def sequential_tokens(self) -> int:
+        """B_seq: input and output tokens along the critical path."""
+        return self._cost.sequential
+
+    @property
+    def token_latency(self) -> int:
+        """Output tokens along the critical path."""
+        return self._cost.latency
+
+    @property
+    def critical_path(self) -> tuple[Span, ...]:
+        """The calls that made the run as long as it was, first to last."""
+        return tuple(self.spans[number] for number in self._cost.path())
+
+    @property
+    def self_parallelism(self) -> float:
+        """All output tokens over the token latency: 1 is sequential."""
+        return sum(span.output_tokens for span in self.spans) / self.token_latency if self.token_latency else 1.0
+
+    @property
+    def queue_s(self) -> float:
+        """Seconds that samples waited, summed."""
+        return sum(span.queued_s for span in self.spans)
+
+    @property
+    def first_branch_s(self) -> float | None:
+        """Seconds until the first sample was complete."""
+        return min((span.started_s + span.total_s for span in self.spans if span.outcome == "done"), default=None)
+
+    def explain(self) -> Explanation:
+        """The plan's explanation with what happened beside each node."""
+        measured: dict[str, Measured] = {}
+        critical = {id(span) for span in self.critical_path}
+        for span in self.spans:
+            row = measured.setdefault(span.node, Measured())
+            row.samples += 1
+            row.input_tokens += span.input_tokens
+            row.cached_tokens += span.cached_tokens or 0
+            row.output_tokens += span.output_tokens
+            row.queued_s += span.queued_s
+            row.running_s += span.total_s - span.queued_s
+            row.failed += span.outcome != "done"
+            row.repaired += bool(span.repairs)
+            row.critical_tokens += (span.input_tokens + span.output_tokens) if id(span) in critical else 0
+        usage = self.usage
+        totals = {
+            "sequential tokens": f"{self.sequential_tokens:,}",
+            "token latency": f"{self.token_latency:,}",
+            "total tokens": f"{usage.total_tokens:,}",
+            "prompt tokens computed": f"{usage.computed_tokens:,} of {usage.input_tokens:,}",
+            "self-parallelism": f"{self.self_parallelism:.2f}",
+            "wall time": f"{self.wall_s:.2f} s",
+        }
+        return self._explanation.measured(measured, totals, tuple(self.repairs), tuple(self.failures))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, in JSON's types."""
+        return {
+            "program": self.program,
+            "seed": self.seed,
+            "complete": self.complete,
+            "usage": {**asdict(self.usage), "total_tokens": self.usage.total_tokens},
+            "sequential_tokens": self.sequential_tokens,
+            "token_latency": self.token_latency,
+            "self_parallelism": self.self_parallelism,
+            "wall_s": self.wall_s,
+            "queue_s": self.queue_s,
+            "first_branch_s": self.first_branch_s,
+            "critical_path": list(self._cost.path()),
+            "repairs": self.repairs,
+            "failures": self.failures,
+            "fingerprint": self.fingerprint,
+            "spans": [asdict(span) for span in self.spans],
+        }
+
+    def __repr__(self) -> str:
+        usage = self.usage
+        return (
+            f"Run({self.program}: {usage.samples} samples, {self.sequential_tokens} sequential, "
+            f"{usage.total_tokens} total tokens, {self.wall_s:.2f} s{'' if self.complete else ', incomplete'})"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.explain()._repr_html_()
+
+
+def label(node: str, indices: tuple[int, ...]) -> str:
+    """A branch as people read it: draft[3]."""
+    return node + "".join(f"[{index}]" for index in indices)
