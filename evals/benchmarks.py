@@ -163,7 +163,7 @@ def download(name: str, benchmark: Benchmark) -> list[Problem]:
         raise InputError(
             f"the benchmark {name!r} needs the package datasets",
             why=str(error),
-            fix='pip install "reasonflow[cpu]", or give the problems as a file with --data',
+            fix='pip install "reasonflow[eval]", or give the problems as a file with --data',
         ) from error
     try:
         rows = datasets.load_dataset(benchmark.repository, benchmark.config, split=benchmark.split)

@@ -86,7 +86,7 @@ class Worker:
             raise RunError(
                 "the grading process cannot start",
                 why=said[-1] if said else str(lost),
-                fix="pip install math-verify==0.9.*; a missing module, or a memory limit of this machine, stops it",
+                fix='pip install "reasonflow[eval]"; a missing module, or a memory limit of this machine, stops it',
             ) from lost
         self._ready = True
 

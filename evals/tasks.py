@@ -49,7 +49,7 @@ def parse_task(name: str) -> Task:
 def generate(task: Task, *, size: int, seed: int, name: str = "") -> list[Problem]:
     """`size` problems, equal for equal arguments. Raises InputError, UnknownName for what reasoning-gym refuses."""
     source = f"reasoning-gym/{task.dataset}"
-    origin = {"dataset": task.dataset, "options": dict(task.options), "size": size, "seed": seed}
+    origin: dict[str, Any] = {"dataset": task.dataset, "options": dict(task.options), "size": size, "seed": seed}
     problems = []
     for index, entry in enumerate(open_dataset(**origin)):
         question = task.wording.format(question=str(entry["question"]).strip())
@@ -75,7 +75,7 @@ def open_dataset(*, dataset: str, options: Mapping[str, Any], size: int, seed: i
         raise InputError(
             "generated benchmarks need the package reasoning-gym",
             why=str(error),
-            fix='pip install "reasonflow[cpu]" or pip install reasoning-gym; or give your own problems with --data',
+            fix='pip install "reasonflow[eval]", or give your own problems with --data',
         ) from error
     if dataset not in DATASETS:
         raise UnknownName.among("reasoning-gym dataset", dataset, DATASETS)

@@ -18,24 +18,25 @@ _REFINE = (
     "complete, improved solution of your own."
 )
 _SUMMARISE = (
-    "The drafts are independent attempts at the problem. Write notes for the next attempt: where the drafts agree, where "
-    "they contradict each other and which side is right, results that are established, and what is still open. "
+    "The drafts are independent attempts at the problem. Write notes for the next attempt: where the drafts agree, "
+    "where they contradict each other and which side is right, results that are established, and what is still open. "
     "Be brief and do not solve the problem anew."
 )
 _GRADE = (
-    "The drafts are independent attempts at the problem. Judge how sound each one is, and name the best {k} by their numbers, "
-    "best first. Write the numbers only, separated by commas."
+    "The drafts are independent attempts at the problem. Judge how sound each one is, and name the best {k} by "
+    "their numbers, best first. Write the numbers only, separated by commas."
 )
 
 
 class PDR(rf.Program):
     """Rounds of parallel drafts; between rounds a distiller writes a bounded workspace that the next round reads.
 
-    The workspace is made anew each round: what no draft of a round kept is gone. Widths (16, 8, 4) make 16 + 8 + 4 drafts
-    and one last refinement, 29 calls, and 3 distillations.
+    The workspace is made anew each round: what no draft of a round kept is gone. Widths (16, 8, 4) make 16 + 8 + 4
+    drafts and one last refinement, 29 calls, and 3 distillations.
 
     widths: drafts per round, the last single refinement not counted.
-    distiller: "summary" writes notes shared by the next round; "top_k" grades the drafts and passes the best `k` on verbatim.
+    distiller: "summary" writes notes shared by the next round; "top_k" grades the drafts and passes the best `k` on
+        verbatim.
     workspace_tokens: length of the notes at most.
     solution_tokens: how much of a draft the distiller sees, thinking never (the paper's solution buffer: 2,048).
     """
@@ -66,9 +67,7 @@ class PDR(rf.Program):
         else:
             verdict = about(task, _GRADE.format(k=k), drafts, ("best", ""))
             self.distill = rf.Generate(verdict, style="text", config={**(config or {}), "max_tokens": 16 * k})
-        self.refine = rf.Generate(
-            extended(task, _REFINE, workspace), config=config, solution_tokens=solution_tokens
-        )
+        self.refine = rf.Generate(extended(task, _REFINE, workspace), config=config, solution_tokens=solution_tokens)
         self.widths = rf.Choice(widths)
         self.distiller = distiller
         self.k = k
@@ -88,7 +87,7 @@ class PDR(rf.Program):
 
 
 def best_numbers(verdict: str, drafts: list[Any]) -> list[int]:
-    """The drafts a grader named, counted from 0, then the others in order: a verdict without numbers selects the first."""
+    """The drafts a grader named, counted from 0, then the others in order, so that some can always be selected."""
     named = [int(number) - 1 for number in re.findall(r"\d+", verdict)]
     usable = [index for index in dict.fromkeys(named) if 0 <= index < len(drafts) and drafts[index]]
     if not usable:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import dspy
 
 from reasonflow.prompts.instructions import custom_instructions
 
 
 def extended(
-    signature: type[dspy.Signature], instructions: str, extra: dict[str, tuple[type, str]]
+    signature: type[dspy.Signature], instructions: str, extra: Mapping[str, tuple[type, str]]
 ) -> type[dspy.Signature]:
     """`signature` with more inputs behind its own, and `instructions` behind its own.
 
@@ -18,16 +20,17 @@ def extended(
     for name, (kind, description) in extra.items():
         grown = grown.append(name, dspy.InputField(desc=description), type_=kind)
     own = custom_instructions(signature)
-    return grown.with_instructions("\n\n".join(part for part in (own, instructions) if part))
+    made: type[dspy.Signature] = grown.with_instructions("\n\n".join(part for part in (own, instructions) if part))
+    return made
 
 
 def about(
     signature: type[dspy.Signature],
     instructions: str,
-    extra: dict[str, tuple[type, str]],
+    extra: Mapping[str, tuple[type, str]],
     output: tuple[str, str],
 ) -> type[dspy.Signature]:
-    """A text written about attempts at `signature`: its inputs, the `extra` ones, one string output (name, description)."""
+    """A text about attempts at `signature`: its inputs, the `extra` ones, and one string output (name, description)."""
     fields = {name: (info.annotation, _input(name, info)) for name, info in signature.input_fields.items()}
     fields |= {name: (kind, dspy.InputField(desc=description)) for name, (kind, description) in extra.items()}
     fields[output[0]] = (str, dspy.OutputField(desc=output[1]))

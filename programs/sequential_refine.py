@@ -10,8 +10,8 @@ import reasonflow as rf
 from reasonflow.programs.refinement import about, extended
 
 _REFINE = (
-    "The solution is an earlier attempt and may be wrong. Check it step by step, correct what is wrong or confirm what is "
-    "right, and write the full solution."
+    "The solution is an earlier attempt and may be wrong. Check it step by step, correct what is wrong or confirm "
+    "what is right, and write the full solution."
 )
 _ANALYSE = "The solution is an attempt at the problem. List its flaws, briefly. Do not write a new solution."
 

@@ -1,16 +1,16 @@
 """Every exception ReasonFlow raises, as one tree.
 
-    ReasonFlowError              what happened, why, what to do
-    ├── ProgramError             a program is written wrongly (found while tracing or checking)
-    │   └── RefError             a symbolic value was used as if it were a real one (also a TypeError)
-    ├── InputError               a name, option, file or value from outside is wrong (also a ValueError)
-    │   └── UnknownName          an unknown program, model, benchmark, option or field
-    ├── AnswerError              the model's text holds no answer a program can return
-    ├── RunError                 a run lost a branch it cannot do without
-    └── BackendError             an engine failed; foreign errors are translated once, at the boundary
-        ├── EngineStartError     the engine cannot start
-        ├── EngineDead           the engine stopped and takes no more requests
-        └── PromptTooLong        the prompt does not fit the model's window
+ReasonFlowError              what happened, why, what to do
+├── ProgramError             a program is written wrongly (found while tracing or checking)
+│   └── RefError             a symbolic value was used as if it were a real one (also a TypeError)
+├── InputError               a name, option, file or value from outside is wrong (also a ValueError)
+│   └── UnknownName          an unknown program, model, benchmark, option or field
+├── AnswerError              the model's text holds no answer a program can return
+├── RunError                 a run lost a branch it cannot do without
+└── BackendError             an engine failed; foreign errors are translated once, at the boundary
+    ├── EngineStartError     the engine cannot start
+    ├── EngineDead           the engine stopped and takes no more requests
+    └── PromptTooLong        the prompt does not fit the model's window
 """
 
 from __future__ import annotations

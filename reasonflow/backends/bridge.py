@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -35,10 +36,11 @@ def vllm(
         engine's own, and `callbacks` or `num_retries` of `dspy.LM`. Equal engine options share the running engine.
     Raises UnknownName for an unknown option.
     """
-    from reasonflow.backends.vllm import VLLMBackend
+    from reasonflow.backends.vllm import VllmBackend
 
     calls = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
-    engine, calls, settings = _sorted_options(options, calls, keywords(VLLMBackend))
+    engine, calls, settings = _sorted_options(options, calls, keywords(VllmBackend), _passed_on)
+    engine = {name: str(value) if isinstance(value, Path) else value for name, value in engine.items()}
     return make_lm(EngineSpec(kind="vllm", model=model.rstrip("/") or model, options=engine), settings, **calls)
 
 
@@ -79,12 +81,27 @@ def keywords(make: Callable[..., Any]) -> frozenset[str]:
     return frozenset(p.name for p in inspect.signature(make).parameters.values() if p.kind in kinds)
 
 
+def _passed_on(name: str) -> bool:
+    """Whether vLLM takes the option; without vLLM nobody can say, and the start of the engine will tell."""
+    from reasonflow.backends.vllm_versions import engine_arguments
+
+    arguments = engine_arguments()
+    return not arguments or name in arguments
+
+
 def _sorted_options(
-    options: Mapping[str, Any], calls: Mapping[str, Any], engine_names: frozenset[str]
+    options: Mapping[str, Any],
+    calls: Mapping[str, Any],
+    engine_names: frozenset[str],
+    passed_on: Callable[[str], bool] = lambda name: False,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """(for the engine, for DSPy's LM, for every call on our side)."""
+    """(for the engine, for DSPy's LM, for every call on our side).
+
+    passed_on: whether the engine hands a further name to what it is built on.
+    """
     engine: dict[str, Any] = {}
     settings: dict[str, Any] = {}
+    known = PER_CALL | PER_ENGINE | _LM | (engine_names - {"model"})
     # DSPy drops a None only for the options it names itself.
     lm = {name: value for name, value in calls.items() if value is not None}
     for name, value in options.items():
@@ -92,8 +109,8 @@ def _sorted_options(
             lm[name] = value
         elif name in PER_ENGINE:
             settings[name] = value
-        elif name in engine_names - {"model"}:
+        elif name in known or passed_on(name):
             engine[name] = value
         else:
-            raise UnknownName.among("option", name, PER_CALL | PER_ENGINE | _LM | engine_names - {"model", "self"})
+            raise UnknownName.among("option", name, known)
     return engine, lm, settings

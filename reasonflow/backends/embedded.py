@@ -152,7 +152,7 @@ def _write_tokenizer(folder: Path, facts: dict[str, Any], vocabulary: dict[str, 
     _write_json(
         folder / "tokenizer_config.json",
         {
-            # The class that takes tokenizer.json as it is: transformers 5 rebuilds the pre-tokenizer of a "GPT2Tokenizer".
+            # The class that takes tokenizer.json as it is: others build a pre-tokenizer of their own.
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": "<|im_start|>",
             "eos_token": "<|im_end|>",

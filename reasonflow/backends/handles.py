@@ -8,15 +8,15 @@ specification, which finds the running engine again. DSPy borrows engines, so `l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 from dspy import lm15
 from dspy.utils.exceptions import LMError
 
-from reasonflow.backends.protocol import Completion, Observer, Piece, Request
+from reasonflow.backends.protocol import Completion, Piece, Request
 from reasonflow.backends.registry import Engine, EngineSpec, engine_for
 from reasonflow.backends.translation import (
     PER_CALL,
@@ -31,10 +31,8 @@ from reasonflow.errors import ProgramError
 from reasonflow.prompts.thinking import ThinkingStream, opens_thought
 from reasonflow.runtime.runtime import Runtime
 
-T = TypeVar("T")
 
-
-class CalledWhileTracing(ProgramError, LMError):  # type: ignore[misc]  # DSPy ships no types
+class CalledWhileTracing(ProgramError, LMError):
     """A model was called by DSPy inside `plan`. It is a DSPy error too, so that DSPy passes it on as it is."""
 
 
@@ -212,7 +210,6 @@ class _LiveRequest:
         self._task: asyncio.Task[tuple[Completion, ...]] | None = None
         self._events: list[Any] = [lm15.StreamStartEvent(model=request.model)]
         self._news = asyncio.Event()
-        self._ended = False
 
     async def open(self) -> None:
         ours, opened = _prepared(self._handle, self._request)
@@ -226,7 +223,7 @@ class _LiveRequest:
                 self._events.append(lm15.StreamEndEvent(finish_reason=finish_reason(seen[1]), usage=usage(seen[1])))
             self._news.set()
 
-        self._task = asyncio.create_task(self._generate(ours, observe))
+        self._task = asyncio.create_task(self._handle.runtime.generate(ours, observe))
         self._task.add_done_callback(lambda _: self._news.set())
 
     async def read(self) -> list[Any]:
@@ -248,9 +245,6 @@ class _LiveRequest:
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.exception()  # seen by `read`, or no longer of interest to who closed early
-
-    def _generate(self, ours: Request, observe: Observer) -> Coroutine[Any, Any, tuple[Completion, ...]]:
-        return self._handle.runtime.generate(ours, observe)
 
 
 def _delta(piece: tuple[bool, str]) -> Any:

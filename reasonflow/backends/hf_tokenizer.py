@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.protocol import Message, Tokens
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class HfTokenizer:
-    """A `Tokenizer` over the files of a model. Nothing is loaded before the first use; safe to share between threads."""
+    """A `Tokenizer` over a model's files. Nothing is loaded before the first use; safe to share between threads."""
 
     def __init__(self, files: ModelFiles, template_options: Mapping[str, Any] | None = None) -> None:
         """`template_options` are handed to the chat template as they are (`{"enable_thinking": False}`)."""
@@ -40,7 +40,12 @@ class HfTokenizer:
         turns = [dict(message) for message in messages]
         try:
             return self._template.render(
-                messages=turns, tools=None, documents=None, add_generation_prompt=True, **self._specials, **self._options
+                messages=turns,
+                tools=None,
+                documents=None,
+                add_generation_prompt=True,
+                **self._specials,
+                **self._options,
             )
         except (jinja2.TemplateError, TypeError) as error:
             raise InputError(
@@ -154,7 +159,7 @@ def _generation_block() -> type[jinja2.ext.Extension]:
     from jinja2.ext import Extension
 
     class Generation(Extension):
-        tags = {"generation"}
+        tags: ClassVar[set[str]] = {"generation"}
 
         def parse(self, parser: parser.Parser) -> list[nodes.Node]:
             next(parser.stream)

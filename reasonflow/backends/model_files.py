@@ -1,7 +1,7 @@
 """A model's small files: where they are, and what they tell before any engine starts.
 
-A model is named by one of ReasonFlow's own names, by a folder, or by a repository of the Hugging Face hub. Prompts can be
-rendered and plans explained from the configuration and the tokenizer alone; the weights wait until an engine wants them.
+A model is named by one of ReasonFlow's own names, by a folder, or by a repository of the Hugging Face hub. Prompts can
+be rendered and plans explained from the configuration and the tokenizer alone; the weights wait for an engine.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ def resolve(model: str) -> str:
         near = difflib.get_close_matches(model, MODELS, n=1, cutoff=0.5)
         raise UnknownName(
             f"unknown model {model!r}",
-            why=f"known: {', '.join(sorted(MODELS))}; it is no folder either, and names of the hub look like 'owner/name'",
-            fix=f"did you mean {near[0]!r}?" if near else "use a known name, a folder, or a hub repository 'owner/name'",
+            why=f"known: {', '.join(sorted(MODELS))}; it is no folder either, and the hub's names look like 'owner/name'",
+            fix=f"did you mean {near[0]!r}?"
+            if near
+            else "use a known name, a folder, or a hub repository 'owner/name'",
         )
     return model
 

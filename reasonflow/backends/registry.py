@@ -61,22 +61,24 @@ class EngineSpec:
 
 
 class Engine:
-    """One engine and its runtime, both made when first needed."""
+    """One engine and its runtime. Nothing of it starts before the first request."""
 
     def __init__(self, spec: EngineSpec) -> None:
+        """Raises what the backend raises for options it does not take."""
         self.spec = spec
+        self._backend = KINDS[spec.kind](spec.model, spec.options)
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
         self._closed = False
 
     @property
     def runtime(self) -> Runtime:
-        """Cheap: the backend behind it starts with the first request."""
+        """Where work beside this engine runs. Asking for it starts nothing."""
         with self._lock:
             if self._runtime is None:
                 if self._closed:
                     raise BackendError("this engine was closed", why="close() was called on it", fix="open it again")
-                self._runtime = Runtime(KINDS[self.spec.kind](self.spec.model, self.spec.options))
+                self._runtime = Runtime(self._backend)
                 # The last handle may be dropped on the runtime's own thread, which cannot wait for itself. At exit the
                 # runtime's own hook comes first, when threads can no longer be started.
                 weakref.finalize(self, _close_aside, self._runtime).atexit = False
@@ -107,10 +109,9 @@ def _close_aside(runtime: Runtime) -> None:
 
 
 def _vllm(model: str, options: Mapping[str, Any]) -> Backend:
-    from reasonflow.backends.vllm import VLLMBackend
+    from reasonflow.backends.vllm import VllmBackend
 
-    backend: Backend = VLLMBackend(model, **options)
-    return backend
+    return VllmBackend(model, **options)
 
 
 def _scripted(model: str, options: Mapping[str, Any]) -> Backend:

@@ -147,7 +147,8 @@ class ScriptedBackend:
                 for index in range(request.n):
                     group.start_soon(one, index, arrived_s)
         except BaseExceptionGroup as failures:
-            raise _first(failures) from None
+            error = _first(failures)
+            raise error from error.__cause__
         return tuple(completion for completion in done if completion is not None)
 
     async def score(self, prompt: Tokens, continuation: Tokens) -> tuple[float, ...]:

@@ -23,6 +23,15 @@ app = typer.Typer(
 
 def register() -> None:
     """Attach the subcommands. Their modules import the heavy libraries inside the functions only."""
+    from reasonflow.cli import bench, doctor, explain, models, run
+    from reasonflow.cli import eval as evaluation
+
+    app.command()(run.run)
+    app.command("eval")(evaluation.evaluate)
+    app.command()(explain.explain)
+    app.command()(models.models)
+    app.command()(doctor.doctor)
+    app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

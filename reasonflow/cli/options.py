@@ -1,7 +1,7 @@
 """Command-line words turned into what the library takes: program options, a program, a language model.
 
-`--set widths=4,2` becomes `{"widths": (4, 2)}`: the types come from the program's own constructor, so that a new program
-needs no line here.
+`--set widths=4,2` becomes `{"widths": (4, 2)}`: the types come from the program's own constructor, so that a new
+program needs no line here.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def open_lm(
     """The local engine for `model` as a `dspy.LM`, not started yet. None leaves the engine's own default."""
     import reasonflow
 
-    sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
+    sampling: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
     given = {name: value for name, value in sampling.items() if value is not None}
     lm: dspy.LM = reasonflow.vllm(model, verbose=verbose, **given)
     return lm
@@ -107,7 +107,7 @@ def _kind_of(hint: Any, default: Any) -> Any:
     if hint is not None and _spellable(hint):
         return hint
     if isinstance(default, (tuple, list)):
-        return tuple[type(default[0]), ...] if default else tuple[str, ...]
+        return types.GenericAlias(tuple, (type(default[0]) if default else str, ...))
     return str if default is None or default is inspect.Parameter.empty else type(default)
 
 

@@ -22,7 +22,9 @@ def _fuse(node: Node) -> Node:
         return node
     body = node.op.body
     call = body.nodes[body.output]
-    others = [position for position in range(len(body.nodes)) if position != body.output and position not in body.inputs]
+    others = [
+        position for position in range(len(body.nodes)) if position != body.output and position not in body.inputs
+    ]
     if not isinstance(call.op, Generate) or call.op.n is not None or others:
         return node
     index, *captured = body.inputs

@@ -26,14 +26,15 @@ _SEEDING = {"seed", "rollout_id"}
 _IGNORED_LM_SETTINGS = {"n", "num_generations", "rollout_id", "seed", "prompt_cache", "timeout"}
 
 
-class Generate(dspy.Predict):  # type: ignore[misc]  # DSPy ships no types
+class Generate(dspy.Predict):
     """One LM call site. DSPy's optimizers find it, tune its instructions and demos, save and load it.
 
     signature: any DSPy signature.
     style: how the answer is asked for and read. "boxed" (the default where the only output is a string): reasoning as
         text, then the answer in a box; the signature gains a `reasoning` output so that demos teach reasoning. "text":
         the whole text is the output. "fields": the DSPy adapter's own format.
-    config: sampling settings (temperature, top_p, top_k, min_p, max_tokens, stop, seed, ...); the same may be given as keywords.
+    config: sampling settings (temperature, top_p, top_k, min_p, max_tokens, stop, seed, ...); the same may be given
+        as keywords.
     solution_tokens: how much of a record's text flows into later prompts; None: all of it.
     retries: how often a completion that cannot be parsed is asked for again.
 
@@ -94,8 +95,10 @@ def _trace(current: Tracer, site: Generate, kwargs: dict[str, Any]) -> Ref:
     for name in kwargs:
         if name not in known:
             raise UnknownName.among(
-                "input field", name, known, fix=f"sampling options go into config={{{name!r}: ...}}"
-                if name in _SAMPLING else "",
+                "input field",
+                name,
+                known,
+                fix=f"sampling options go into config={{{name!r}: ...}}" if name in _SAMPLING else "",
             )
     _check_settings(config)
     inputs = {name: kwargs[name] if name in kwargs else _default(site, name) for name in known}

@@ -10,11 +10,11 @@ from dspy.predict.parameter import Parameter
 from reasonflow.errors import InputError
 
 
-class Choice(Parameter):  # type: ignore[misc]  # DSPy ships no types
+class Choice(Parameter):
     """One value out of `options`. Stands for its value in `n=`, in indexing, iteration, comparison and arithmetic.
 
-    DSPy sees a parameter: `save` and `load` keep the value, `reset` leaves it alone (DSPy resets parameters to forget what
-    was learnt from data, and a default width is not that).
+    DSPy sees a parameter: `save` and `load` keep the value, `reset` leaves it alone (DSPy resets parameters to
+    forget what was learnt from data, and a default width is not that).
     """
 
     def __init__(self, value: Any, options: Sequence[Any] | None = None) -> None:

@@ -198,7 +198,9 @@ def _nest(ref: Ref) -> Any:
     if not isinstance(shape, StructShape):
         return ref
     parts = [_nest(item_of(ref, key)) for key in shape.keys]
-    return tuple(parts) if all(isinstance(key, int) for key in shape.keys) else dict(zip(shape.keys, parts, strict=True))
+    return (
+        tuple(parts) if all(isinstance(key, int) for key in shape.keys) else dict(zip(shape.keys, parts, strict=True))
+    )
 
 
 def _loosely_equal(one: Shape, other: Shape) -> bool:
@@ -214,15 +216,18 @@ def _loosely_equal(one: Shape, other: Shape) -> bool:
 
 def _arity(body: Callable[..., Any], what: str, *, most: int, least: int = 0) -> int:
     if isinstance(body, dspy.Module):
-        raise ProgramError(f"rf.{what} needs a function as its body", fix="wrap it: lambda item: self.solve(problem=item)")
+        raise ProgramError(
+            f"rf.{what} needs a function as its body", fix="wrap it: lambda item: self.solve(problem=item)"
+        )
     try:
         parameters = inspect.signature(body).parameters.values()
     except (TypeError, ValueError):
         return least
-    required = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [
+        p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
     if not least <= len(required) <= most:
         raise ProgramError(
             f"the body of rf.{what} takes {len(required)} arguments", fix=f"let it take {least} to {most}"
         )
     return len(required)
-

@@ -27,12 +27,13 @@ class Traced:
     lm: dspy.BaseLM | None
 
 
-class Program(dspy.Module):  # type: ignore[misc]  # DSPy ships no types
+class Program(dspy.Module):
     """A reasoning program: call sites in `__init__`, their arrangement in `plan`.
 
     `plan` is traced on every call over symbolic values, lowered by the compiler's passes, and run on the engine of the
-    language model in force: a call site's own, then `dspy.context`, then `dspy.configure`. Call it with the inputs by name,
-    await `acall`, or nest it in another program's plan. The result is a `dspy.Prediction` whose `run` tells what happened.
+    language model in force: a call site's own, then `dspy.context`, then `dspy.configure`. Call it with the inputs
+    by name, await `acall`, or nest it in another program's plan. The result is a `dspy.Prediction` whose `run` tells
+    what happened.
     """
 
     signature: type[dspy.Signature] | None = None
@@ -132,10 +133,7 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
 
     constants: handed to `plan` as they are instead of symbolic inputs.
     """
-    names = {
-        id(module): path.removeprefix("self.")
-        for path, module in program.named_sub_modules(dspy.Predict)
-    }
+    names = {id(module): path.removeprefix("self.") for path, module in program.named_sub_modules(dspy.Predict)}
     lm, adapter = dspy.settings.lm, dspy.settings.adapter
     sites = ProgramSites(names, lm, adapter)
     outer = Tracer(sites)
@@ -172,7 +170,7 @@ def _refuse() -> NoReturn:
     )
 
 
-class _RefusingLM(dspy.BaseLM):  # type: ignore[misc]
+class _RefusingLM(dspy.BaseLM):
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         _refuse()
 
@@ -180,7 +178,7 @@ class _RefusingLM(dspy.BaseLM):  # type: ignore[misc]
         _refuse()
 
 
-class _RefusingAdapter(dspy.Adapter):  # type: ignore[misc]
+class _RefusingAdapter(dspy.Adapter):
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         _refuse()
 

@@ -1,7 +1,7 @@
 """Symbolic values: what calling a call site or a combinator inside `plan` returns.
 
-A `Ref` refuses to lie. Whatever would need its value now (truth, comparison, iteration, printing, hashing) raises an error that
-names the combinator to use instead. Access to fields and items is recorded as a step of the plan.
+A `Ref` refuses to lie. Whatever would need its value now (truth, comparison, iteration, printing, hashing) raises an
+error that names the combinator to use instead. Access to fields and items is recorded as a step of the plan.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Ref:
         object.__setattr__(self, _STATE, (tracer, position, shape))
 
     def __getattr__(self, name: str) -> Ref:
-        if name.startswith("__") or name.startswith("_repr_") or name.startswith("_ipython_"):
+        if name.startswith(("__", "_repr_", "_ipython_")):
             raise AttributeError(name)  # Python and notebooks ask for protocols this way; a Ref implements none
         return field_of(self, name)
 
@@ -55,7 +55,7 @@ class Ref:
 
     __lt__ = __le__ = __gt__ = __ge__ = _refuse_order
 
-    def __hash__(self) -> NoReturn:  # type: ignore[override]  # refusing is the point
+    def __hash__(self) -> NoReturn:
         _refuse("a symbolic value cannot be a key or a set member", "keep it in a list, a tuple or a dict's value")
 
     def __len__(self) -> NoReturn:
@@ -118,6 +118,8 @@ def item_of(ref: Ref, key: Any) -> Ref:
     if isinstance(key, str):
         return field_of(ref, key)
     tracer, position, shape = state_of(ref)
+    if isinstance(key, Ref):
+        _refuse("a symbolic list cannot be indexed by a symbolic value", "use rf.select(items, indices=...)")
     name = f"{tracer.nodes[position].name}[{_spell(key)}]"
     if isinstance(key, slice):
         parts = (key.start, key.stop, key.step)
@@ -157,8 +159,8 @@ def field_shape(shape: Shape, name: str) -> Shape:
             return ListShape(field_shape(item, name), width, exact)
         case StructShape(keys, items):
             if name not in keys:
-                known = ", ".join(map(str, keys))
-                raise ProgramError(f"this value has no entry {name!r}", why=f"its entries are {known}")
+                entries = ", ".join(map(str, keys))
+                raise ProgramError(f"this value has no entry {name!r}", why=f"its entries are {entries}")
             return items[keys.index(name)]
         case _:
             return VALUE
@@ -174,7 +176,9 @@ def _item_shape(shape: Shape, index: int) -> Shape:
             return item
         case StructShape(keys, items):
             if index not in keys:
-                raise ProgramError(f"this value has no entry {index}", why=f"its entries are {', '.join(map(str, keys))}")
+                raise ProgramError(
+                    f"this value has no entry {index}", why=f"its entries are {', '.join(map(str, keys))}"
+                )
             return items[keys.index(index)]
         case RecordShape():
             raise ProgramError(
@@ -188,7 +192,9 @@ def _item_shape(shape: Shape, index: int) -> Shape:
 
 def _spell(key: Any) -> str:
     if isinstance(key, slice):
-        return ":".join("" if part is None else str(part) for part in (key.start, key.stop, key.step)).rstrip(":") or ":"
+        return (
+            ":".join("" if part is None else str(part) for part in (key.start, key.stop, key.step)).rstrip(":") or ":"
+        )
     return str(key)
 
 

@@ -38,7 +38,9 @@ def check(plan: Plan, *, after: str = "tracing") -> Plan:
             raise ProgramError(f"two calls share the path {repeated[0]!r}", why="their seeds would be equal")
     except ProgramError as error:
         raise ProgramError(
-            f"the plan is broken after {after}: {error.what}", why=error.why, fix=error.fix or "report this plan as a bug"
+            f"the plan is broken after {after}: {error.what}",
+            why=error.why,
+            fix=error.fix or "report this plan as a bug",
         ) from error
     return plan
 

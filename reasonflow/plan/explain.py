@@ -224,7 +224,9 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
         sites.append((node.name, segments))
         worst = node_bound(node, window)
         settings = [f"{key}={value}" for key, value in _settings(op.site).items()]
-        lines.append(f"{op.site.style} answer; {', '.join(settings) or 'engine defaults'}; at most {_spell_bound(worst)}")
+        lines.append(
+            f"{op.site.style} answer; {', '.join(settings) or 'engine defaults'}; at most {_spell_bound(worst)}"
+        )
     elif node.args:
         lines.append("reads " + ", ".join(dict.fromkeys(_spell(plan, arg) for arg in node.args)))
     return tuple(lines)

@@ -165,9 +165,7 @@ class Answer:
     """Argument 0, marked as something the run may return if it is cut short."""
 
 
-Op: TypeAlias = (
-    Input | Const | Generate | Get | Pack | Fork | Each | Loop | When | Call | Vote | Select | Answer
-)
+Op: TypeAlias = Input | Const | Generate | Get | Pack | Fork | Each | Loop | When | Call | Vote | Select | Answer
 PURE = (Input, Const, Get, Pack, Vote, Select, Answer)
 """Kinds that cost nothing: computed at once, in place."""
 

@@ -6,8 +6,6 @@ demos, the inputs, then the instructions and the request. Stages that read the s
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -17,18 +15,16 @@ from pydantic.fields import FieldInfo
 
 from reasonflow.backends.protocol import Message, Prompt, Tokenizer
 from reasonflow.prompts.answers import extract_answer
+from reasonflow.prompts.instructions import custom_instructions
 from reasonflow.prompts.neutralise import CHAT_CONTROLS, neutralise, neutralise_messages, specials_of
 from reasonflow.prompts.styles import REASONING, Style, answer_field, effective_signature
-from reasonflow.prompts.values import is_branches, is_record, value_text
+from reasonflow.prompts.values import is_branches, value_text
 
 Demo: TypeAlias = Mapping[str, Any]
 
 SYSTEM = "You are a helpful assistant."
 """Always sent: templates with a system turn of their own (Qwen's, SmolLM's) then add none."""
 REQUEST = "Reason step by step, and put the final answer within \\boxed{}."
-
-# What DSPy writes for a signature without a docstring. It names fields a free-form prompt does not show.
-_DEFAULT_INSTRUCTIONS = re.compile(r"Given the fields (`\w+`(, )?)*, produce the fields (`\w+`(, )?)+\.")
 
 
 def render_messages(
@@ -53,7 +49,7 @@ class PromptTemplate:
         adapter: dspy.Adapter | None = None,
     ) -> None:
         self._style = style
-        self._signature: type[dspy.Signature] = effective_signature(signature, style)
+        self._signature = effective_signature(signature, style)
         self._inputs = tuple(
             (name, field, _heading(name, field)) for name, field in self._signature.input_fields.items()
         )
@@ -128,8 +124,7 @@ def default_adapter() -> dspy.Adapter:
 
 
 def _request(signature: type[dspy.Signature], style: Style) -> str:
-    instructions = inspect.cleandoc(signature.instructions or "")
-    custom = "" if _DEFAULT_INSTRUCTIONS.fullmatch(instructions) else instructions
+    custom = custom_instructions(signature)
     name = answer_field(signature)
     description = _description(name, signature.output_fields[name])
     if style == "boxed":
@@ -153,8 +148,8 @@ def _description(name: str, field: FieldInfo) -> str:
 
 
 def _for_adapter(name: str, field: FieldInfo, value: Any) -> Any:
-    if is_record(value) or (is_branches(value) and any(item is None or is_record(item) for item in value)):
-        return value_text(name, field, value)  # adapters know neither records nor holes
+    if is_branches(value) and None in value:
+        return value_text(name, field, value)  # adapters would write a hole as a branch that says "None"
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import dspy
 
@@ -56,7 +56,6 @@ def answer_field(signature: type[dspy.Signature]) -> str:
     return _answers(signature)[0]
 
 
-@lru_cache(maxsize=512)  # building a signature class takes a millisecond of pydantic
 def effective_signature(signature: type[dspy.Signature], style: Style) -> type[dspy.Signature]:
     """The signature a call in this style fills: boxed gains `reasoning` in front, unless it is there.
 
@@ -64,6 +63,11 @@ def effective_signature(signature: type[dspy.Signature], style: Style) -> type[d
     """
     if style != "boxed" or REASONING in signature.output_fields:
         return signature
+    return _with_reasoning(signature)  # type: ignore[arg-type]  # mypy takes classes of untyped packages as unhashable
+
+
+@lru_cache(maxsize=512)  # building a signature class takes a millisecond of pydantic
+def _with_reasoning(signature: Any) -> type[dspy.Signature]:
     extended: type[dspy.Signature] = signature.prepend(REASONING, dspy.OutputField(desc=f"${{{REASONING}}}"), type_=str)
     return extended
 

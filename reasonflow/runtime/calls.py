@@ -23,7 +23,6 @@ from reasonflow.runtime.scheduler import Ticket
 from reasonflow.runtime.seeds import sample_seed
 from reasonflow.runtime.values import Cost, Hole, Record, longest
 
-
 _RETRY_STRIDE = 7919
 """Moves a retry's seed away from the siblings' seeds, which are consecutive."""
 
@@ -56,7 +55,9 @@ class CallMaker:
     """The engine on whose loop the run lives."""
     made: list[Made]
 
-    async def generate(self, node: Node, values: Sequence[Any], before: Cost, indices: tuple[int, ...]) -> tuple[Any, Cost]:
+    async def generate(
+        self, node: Node, values: Sequence[Any], before: Cost, indices: tuple[int, ...]
+    ) -> tuple[Any, Cost]:
         """Render, sample, parse. One record, or a list of them with holes where a text could not be read.
 
         Raises BackendError; AdapterParseError where a single sample cannot be read.
@@ -105,7 +106,7 @@ class CallMaker:
 
     async def _send(self, runtime: Runtime, request: Request, node: Node) -> tuple[Completion, ...]:
         ticket = Ticket(run=self.number, path=node.priority)
-        self.run.calls += 1
+        self.run.requests += 1
         if runtime is self.home:
             return await runtime.generate(request, ticket=ticket)
         return await runtime.arun(lambda: runtime.generate(request, ticket=ticket))

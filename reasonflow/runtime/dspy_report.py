@@ -1,4 +1,6 @@
-"""What DSPy is told after a run: its trace, its usage tracker, its history, as if its own predictors had run in plan order."""
+"""What DSPy is told after a run: its trace, its usage tracker, its history, as if its own predictors had run in plan
+order.
+"""
 
 from __future__ import annotations
 

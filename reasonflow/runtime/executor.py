@@ -1,7 +1,8 @@
 """Runs a lowered plan: each node starts as soon as what it reads is there, nothing runs that nobody needs.
 
-Structured concurrency throughout: when a plan, a fork or a whole run ends, every branch in it has finished, failed or been
-cancelled. A branch that fails is a hole in its list; only what makes further work pointless leaves a run as an exception.
+Structured concurrency throughout: when a plan, a fork or a whole run ends, every branch in it has finished, failed
+or been cancelled. A branch that fails is a hole in its list; only what makes further work pointless leaves a run as an
+exception.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Executor:
         """What `plan` gives for these inputs. indices: the branch, round and sample numbers it runs under."""
         return await _Evaluation(self, plan, indices).result(inputs)
 
-    # One method per kind of node that takes time --------------------------------------------------------------------------
+    # One method per kind of node that takes time --------------------------------------------------------------------
 
     async def step(self, node: Node, args: list[Outcome], indices: Indices) -> Outcome:
         """The value of one node that is not pure."""
@@ -75,7 +76,9 @@ class Executor:
                 fix="let what computes the items return a list",
             )
         if len(items) > op.cap:
-            self.run.repairs.append(f"{node.name}: {len(items)} items, cap {op.cap}: left out the last {len(items) - op.cap}")
+            self.run.repairs.append(
+                f"{node.name}: {len(items)} items, cap {op.cap}: left out the last {len(items) - op.cap}"
+            )
         bodies = [
             item if isinstance(item, Hole) else [(item, cost), (index, FREE), *captured]
             for index, item in enumerate(items[: op.cap])
@@ -169,8 +172,8 @@ class _Evaluation:
 
     async def result(self, inputs: Sequence[Outcome]) -> Outcome:
         plan = self._plan
-        for position, outcome in zip(plan.inputs, inputs, strict=True):
-            self._values[position] = outcome
+        for position, given in zip(plan.inputs, inputs, strict=True):
+            self._values[position] = given
         ready: deque[int] = deque()
         self._want(plan.output, ready)
         for position, node in enumerate(plan.nodes):
@@ -236,7 +239,7 @@ class _Evaluation:
         self._wait_for(position, args[1 : op.split] if condition else args[op.split :], ready)
         return self._settle(ready)
 
-    # Bookkeeping, without awaiting ------------------------------------------------------------------------------------------
+    # Bookkeeping, without awaiting ----------------------------------------------------------------------------------
 
     def _want(self, position: int, ready: deque[int]) -> None:
         stack = [position]

@@ -70,9 +70,11 @@ def select(op: Select, items: Sequence[Any], guide: Any, note: Note) -> Any:
     """Items by number or by score; holes are never selected."""
     if op.mode == "indices":
         wanted = [guide] if isinstance(guide, int) else list(guide)
-        good = [index for index in wanted if isinstance(index, int) and 0 <= index < len(items) and _is_solid(items[index])]
+        good = [
+            index for index in wanted if isinstance(index, int) and 0 <= index < len(items) and _is_solid(items[index])
+        ]
         if len(good) < len(wanted):
-            note(f"select: left out {len(wanted) - len(good)} of {len(wanted)} numbers that name no item")
+            note(f"left out {len(wanted) - len(good)} of {len(wanted)} numbers that name no item")
     else:
         scored = [
             (float(score), index)

@@ -21,7 +21,7 @@ from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.values import FREE, Hole, Record, solid
 
 
-class ProgramOutput(dspy.Prediction):  # type: ignore[misc]  # DSPy ships no types
+class ProgramOutput(dspy.Prediction):
     """What a program gave: a DSPy prediction with the record of its run."""
 
     _run: Run

@@ -43,7 +43,9 @@ class Usage:
     """Sums over the calls of a run."""
 
     calls: int
-    samples: int
+    """Samples drawn, each a model call of its own."""
+    requests: int
+    """Prompts sent: a sampling group is one."""
     input_tokens: int
     output_tokens: int
     cached_tokens: int
@@ -70,12 +72,12 @@ class Run:
         """Branches that failed and stayed as holes, with their errors."""
         self.complete = False
         self.wall_s = 0.0
-        self.calls = 0
+        self.requests = 0
         self._explanation = explanation
         self._cost = FREE
         self._began = time.perf_counter()
 
-    # Written by the executor -------------------------------------------------------------------------------------------
+    # Written by the executor ----------------------------------------------------------------------------------------
 
     def clock(self) -> float:
         """Seconds since the run began."""
@@ -116,7 +118,7 @@ class Run:
         self.complete = complete
         self._cost = cost
 
-    # Read by users -----------------------------------------------------------------------------------------------------
+    # Read by users --------------------------------------------------------------------------------------------------
 
     @property
     def usage(self) -> Usage:
@@ -124,8 +126,8 @@ class Run:
         inputs = sum(span.input_tokens for span in self.spans)
         cached = sum(span.cached_tokens or 0 for span in self.spans)
         return Usage(
-            calls=self.calls,
-            samples=len(self.spans),
+            calls=len(self.spans),
+            requests=self.requests,
             input_tokens=inputs,
             output_tokens=sum(span.output_tokens for span in self.spans),
             cached_tokens=cached,
@@ -211,7 +213,7 @@ class Run:
     def __repr__(self) -> str:
         usage = self.usage
         return (
-            f"Run({self.program}: {usage.samples} samples, {self.sequential_tokens} sequential, "
+            f"Run({self.program}: {usage.calls} calls, {self.sequential_tokens} sequential, "
             f"{usage.total_tokens} total tokens, {self.wall_s:.2f} s{'' if self.complete else ', incomplete'})"
         )
 

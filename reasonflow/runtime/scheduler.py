@@ -1,9 +1,9 @@
 """Which request enters the engine next.
 
-Measured (H100, 64 slots): branches of one problem that arrive together share even a cold prefix, while interleaving more
-problems than the KV cache holds turns 94 % hits into none. So a request's samples enter together, earlier runs before
-later ones, and within a run the longest remaining path first. The engine is kept full: as soon as one slot is free the
-next request enters whole, and the engine's own queue holds what does not fit yet.
+Measured (H100, 64 slots): branches of one problem that arrive together share even a cold prefix, while interleaving
+more problems than the KV cache holds turns 94 % hits into none. So a request's samples enter together, earlier runs
+before later ones, and within a run the longest remaining path first. The engine is kept full: as soon as one slot is
+free the next request enters whole, and the engine's own queue holds what does not fit yet.
 """
 
 from __future__ import annotations

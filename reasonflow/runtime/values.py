@@ -10,8 +10,8 @@ from typing import Any
 class Record(Mapping[str, Any]):
     """What one model call gave: the signature's fields by name, and the text they were read from.
 
-    A mapping of the fields; `record.name` reads a field, then `text`, `solution` or `thinking`. A field that could not be
-    read from the text is None, and the run record says why.
+    A mapping of the fields; `record.name` reads a field, then `text`, `solution` or `thinking`. A field that could
+    not be read from the text is None, and the run record says why.
     """
 
     __slots__ = ("_fields", "_solution", "_text", "_thinking")

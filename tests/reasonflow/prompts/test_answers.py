@@ -86,7 +86,7 @@ def test_no_text_makes_it_raise_and_an_answer_comes_from_the_text(text: str) -> 
         assert extracted.repair == NO_ANSWER
     else:
         assert extracted.answer
-        assert extracted.answer in text.replace("$", "")  # numbers lose their currency sign
+        assert extracted.answer.replace("$", "") in text.replace("$", "")  # numbers lose their currency sign
 
 
 @pytest.mark.parametrize(

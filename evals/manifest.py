@@ -1,0 +1,165 @@
+"""What an evaluation is made of, so that a folder never mixes samples of two different ones."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import dspy
+
+from reasonflow.errors import InputError
+from reasonflow.evals.dataset import Problem, digest
+
+FILE = "manifest.json"
+LOCK = ".lock"
+Manifest: TypeAlias = dict[str, Any]
+"""Plain JSON: what must be equal for a run to be resumed."""
+
+
+def describe(
+    program: dspy.Module,
+    problems: Sequence[Problem],
+    *,
+    lm: dspy.LM,
+    samples: int,
+    seed: int,
+    benchmark: str = "",
+    settings: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """The fingerprint of an evaluation."""
+    return {
+        "program": f"{type(program).__module__}.{type(program).__qualname__}",
+        "settings": {name: _plain(value) for name, value in (settings or {}).items()},
+        "state": _state(program),
+        "signature": {name: str(predictor.signature.signature) for name, predictor in program.named_predictors()},
+        "benchmark": benchmark,
+        "problems": len(problems),
+        "problems_digest": digest(problems),
+        "samples": samples,
+        "seed": seed,
+        "model": lm.model,
+        "sampling": {
+            name: _plain(value) for name, value in sorted(lm.kwargs.items()) if name not in ("seed", "api_key")
+        },
+        "engine": _engine(lm),
+        "versions": {name: _version(name) for name in ("reasonflow", "dspy", "math-verify", "reasoning-gym")},
+        "commit": _commit(),
+    }
+
+
+def write_or_match(folder: Path, manifest: Manifest) -> None:
+    """Leave the manifest in a new folder, or see that the folder holds samples of the very same evaluation.
+
+    Raises InputError saying what differs.
+    """
+    path = folder / FILE
+    manifest = json.loads(json.dumps(manifest))  # tuples become lists, as they will be read again
+    if not path.exists():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(path)  # a half-written manifest would lock the folder out for ever
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{path} is damaged", why=str(error), fix="give another folder with --out, or remove this one"
+        ) from error
+    changes = list(differences(before, manifest))
+    if changes:
+        raise InputError(
+            f"{folder} holds samples of another evaluation",
+            why="; ".join(changes[:8]),
+            fix="repeat the earlier command to go on, give another folder with --out, or remove this one",
+        )
+
+
+def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """What differs between two manifests, one phrase each."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            yield from differences(before.get(name), now.get(name), f"{path}.{name}" if path else name)
+    elif before != now:
+        yield f"{path} was {_short(before)}, now {_short(now)}"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """The folder for this process alone; it is made if need be. Raises InputError while another process has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {folder}", why=str(error), fix="give a folder of your own with --out"
+        ) from error
+    with file:
+        try:
+            # The kernel drops it with the process, however that ends: no stale lock is ever left.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise InputError(
+                f"another evaluation is writing to {folder}",
+                why=f"its process id is {owner}",
+                fix="wait for it to end, or give another folder with --out",
+            ) from error
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _state(program: dspy.Module) -> str:
+    """A digest of what optimizers may have changed: demos, instructions, choices."""
+    return hashlib.sha256(json.dumps(program.dump_state(), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _engine(lm: dspy.LM) -> dict[str, str]:
+    """The engine's own fingerprint; empty for language models that are not ours."""
+    runtime = getattr(lm.engine, "runtime", None)
+    return {} if runtime is None else {name: str(value) for name, value in runtime.backend.fingerprint().items()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the ReasonFlow checkout this is, `+` where files differ from it; None for an installed package."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        return f"{commit}+" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git here, or a checkout it does not trust: the versions must do
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None), list, tuple)) else repr(value)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,173 @@
+"""What an evaluation found, as figures, a table and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from reasonflow.evals.runner import Evaluation
+from reasonflow.evals.samples import Sample
+from reasonflow.evals.statistics import CONFIDENCE, Accuracy, accuracy
+
+FILE = "results.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The figures of an evaluation. Means are over samples; None where no sample has the figure."""
+
+    program: str
+    benchmark: str
+    model: str
+    seed: int
+    problems: int
+    samples: int
+    """Per problem."""
+    accuracy: Accuracy
+    sequential_tokens: float | None
+    """Input and output tokens along the critical path (B_seq)."""
+    token_latency: float | None
+    """Output tokens along the critical path."""
+    total_tokens: float | None
+    """Input and output tokens of all calls (B_total)."""
+    output_tokens: float | None
+    cached_share: float | None
+    """Share of all prompt tokens that the engine reused."""
+    call_wall_s: float
+    """Mean seconds of one program call, while others ran beside it."""
+    wall_s: float
+    """Seconds of the whole evaluation, all sessions."""
+    tokens_per_s: float | None
+    """Output tokens of all samples over the whole time."""
+    errors: int
+    """Samples whose call failed; they count as wrong."""
+    ungraded: int
+    """Wrong samples whose answer could not be read as mathematics, or took too long to compare."""
+    repaired: int
+    """Samples in which a text had to be repaired to be read."""
+    lost_branches: int
+    incomplete: int
+    """Samples cut short."""
+    resumed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, figures flat but for the accuracy."""
+        figures = {name: getattr(self, name) for name in self.__slots__ if name != "accuracy"}
+        interval = {
+            "accuracy": round(self.accuracy.value, 6),
+            "accuracy_low": round(self.accuracy.low, 6),
+            "accuracy_high": round(self.accuracy.high, 6),
+            "interval": f"{CONFIDENCE:.0%} {self.accuracy.method}",
+        }
+        rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
+        return {**rounded, **interval}
+
+
+def summarise(evaluation: Evaluation, *, program: str, benchmark: str, model: str, seed: int) -> Report:
+    """The figures of an evaluation; the names are only shown."""
+    samples = evaluation.samples
+    verdicts: dict[str, list[bool]] = defaultdict(list)
+    for sample in samples:
+        verdicts[sample.id].append(sample.correct)
+    wall_s = evaluation.wall_s
+    outputs = [sample.output_tokens for sample in samples if sample.output_tokens is not None]
+    return Report(
+        program=program,
+        benchmark=benchmark,
+        model=model,
+        seed=seed,
+        problems=len(verdicts),
+        samples=len(samples) // len(verdicts),
+        accuracy=accuracy(list(verdicts.values()), seed=seed),
+        sequential_tokens=_mean(sample.sequential_tokens for sample in samples),
+        token_latency=_mean(sample.token_latency for sample in samples),
+        total_tokens=_mean(sample.total_tokens for sample in samples),
+        output_tokens=_mean(outputs),
+        cached_share=_cached_share(samples),
+        call_wall_s=_mean(sample.wall_s for sample in samples) or 0.0,
+        wall_s=wall_s,
+        tokens_per_s=sum(outputs) / wall_s if outputs and wall_s else None,
+        errors=sum(bool(sample.error) for sample in samples),
+        ungraded=sum(sample.reason.startswith(("not parsed", "timed out", "out of memory")) for sample in samples),
+        repaired=sum(bool(sample.repairs) for sample in samples),
+        lost_branches=sum(len(sample.failures) for sample in samples),
+        incomplete=sum(not sample.complete for sample in samples),
+        resumed=evaluation.resumed,
+    )
+
+
+def write(report: Report, folder: Path) -> Path:
+    """Leave the figures in `results.json` of the folder; the path."""
+    path = folder / FILE
+    path.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def table(report: Report) -> Table:
+    """The figures for people, one a line: terminals are narrower than a dozen columns."""
+    shown = Table(title=f"{report.program} on {report.benchmark}", title_justify="left", show_header=False)
+    shown.add_column("figure", style="bold")
+    shown.add_column("value", justify="right")
+    shown.add_column("note", style="dim")
+    for row in _rows(report):
+        shown.add_row(*row)
+    return shown
+
+
+def _rows(report: Report) -> Iterable[tuple[str, str, str]]:
+    found = report.accuracy
+    runs = f"{report.problems} problems × {report.samples} sample{'s' if report.samples != 1 else ''}"
+    yield (
+        "accuracy",
+        f"{found.value:.1%}",
+        f"{CONFIDENCE:.0%} interval {found.low:.1%} to {found.high:.1%}, {found.method}",
+    )
+    yield (
+        "runs",
+        str(report.problems * report.samples),
+        f"{runs}, {report.model}, seed {report.seed}" + _resumed(report),
+    )
+    yield "sequential tokens", _count(report.sequential_tokens), "mean; input and output along the critical path"
+    yield "token latency", _count(report.token_latency), "mean; output along the critical path"
+    yield "total tokens", _count(report.total_tokens), "mean; input and output of all calls"
+    yield "cached share", _show(report.cached_share, "{:.1%}"), "of prompt tokens"
+    rate = "" if report.tokens_per_s is None else f", {report.tokens_per_s:,.0f} output tokens a second"
+    yield "wall time", f"{report.wall_s:.1f} s", f"{report.call_wall_s:.1f} s a run, side by side{rate}"
+    yield "errors", str(report.errors), "runs that failed; they count as wrong"
+    yield "repairs", str(report.repaired), "runs with a text that had to be repaired to be read"
+    if report.ungraded:
+        yield "ungraded", str(report.ungraded), "answers that could not be compared; they count as wrong"
+    if report.lost_branches:
+        yield "lost branches", str(report.lost_branches), "failed inside runs that went on without them"
+    if report.incomplete - report.errors > 0:
+        yield "incomplete", str(report.incomplete), "runs cut short"
+
+
+def _resumed(report: Report) -> str:
+    return f", {report.resumed} of an earlier session" if report.resumed else ""
+
+
+def _cached_share(samples: Sequence[Sample]) -> float | None:
+    counted = [sample for sample in samples if sample.input_tokens and sample.cached_tokens is not None]
+    inputs = sum(sample.input_tokens or 0 for sample in counted)
+    return sum(sample.cached_tokens or 0 for sample in counted) / inputs if inputs else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _count(value: float | None) -> str:
+    return _show(value, "{:,.0f}")
+
+
+def _show(value: float | None, form: str) -> str:
+    shown: Callable[[float], str] = form.format
+    return "–" if value is None else shown(value)

@@ -1,0 +1,79 @@
+"""Accuracy over problems and samples, with an interval that says how far to trust it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+
+CONFIDENCE = 0.95
+DRAWS = 10_000
+"""Resamples of the bootstrap: its 95 % ends then move by less than a tenth of a point between seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """A share of right answers and its interval, all in [0, 1]."""
+
+    value: float
+    low: float
+    high: float
+    method: Literal["wilson", "bootstrap"]
+
+
+def accuracy(verdicts: Sequence[Sequence[bool]], *, seed: int = 0, confidence: float = CONFIDENCE) -> Accuracy:
+    """Mean over problems of the mean over each problem's samples.
+
+    verdicts: (problems, samples of each); problems without a sample are left out.
+    One sample a problem gives Wilson's interval. With more, samples of one problem are not independent, so whole
+    problems are resampled; where all problems agree on 0 or 1 nothing can be resampled, and Wilson's over the problems
+    stands in. Raises ValueError if there is no sample at all.
+    """
+    scored = [samples for samples in verdicts if samples]
+    if not scored:
+        raise ValueError("no sample to compute an accuracy from")
+    means = [sum(samples) / len(samples) for samples in scored]
+    value = math.fsum(means) / len(means)
+    if all(len(samples) == 1 for samples in scored) or set(means) in ({0.0}, {1.0}):
+        low, high = wilson(round(value * len(means)), len(means), confidence)
+        return Accuracy(value, low, high, "wilson")
+    low, high = bootstrap(means, seed=seed, confidence=confidence)
+    return Accuracy(value, low, high, "bootstrap")
+
+
+def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval of a proportion: (low, high) in [0, 1]. Raises ValueError without trials.
+
+    Source: Wilson 1927, J. Amer. Statist. Assoc. 22, 209-212.
+    """
+    if not 0 <= successes <= trials or trials == 0:
+        raise ValueError(f"{successes} successes in {trials} trials")
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    # Rounding may leave 1e-17 beyond the ends where the share is 0 or 1.
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def bootstrap(means: Sequence[float], *, seed: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Percentile interval of the mean of per-problem means, resampling problems: (low, high).
+
+    means: (problems,). Equal arguments give equal ends.
+    Source: Efron and Tibshirani 1993, chapter 13; problems are the clusters.
+    """
+    values = np.asarray(means, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    # In slices: ten thousand draws of ten thousand problems at once would take 800 MB.
+    at_once = max(1, 2_000_000 // len(values))
+    drawn: list[float] = []
+    while len(drawn) < DRAWS:
+        picks = rng.integers(0, len(values), size=(min(at_once, DRAWS - len(drawn)), len(values)))
+        drawn.extend(values[picks].mean(axis=1).tolist())
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -1,0 +1,350 @@
+"""vLLM on this machine, GPU or CPU: the default backend.
+
+On a CPU the engine lives in this process, on a thread of its own; on a GPU its core gets a process, as vLLM wants it.
+Constructing a `VllmBackend` costs nothing: the tokenizer, the window and the block size come from the model's small
+files, and vLLM is imported by the first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from reasonflow.backends import machine, vllm_process, vllm_versions
+from reasonflow.backends.hf_tokenizer import HfTokenizer
+from reasonflow.backends.model_files import ModelFiles
+from reasonflow.backends.protocol import (
+    Capabilities,
+    Completion,
+    Counters,
+    Observer,
+    Piece,
+    Request,
+    Tokenizer,
+    Tokens,
+)
+from reasonflow.backends.vllm_engine_thread import EngineThread, Sample, SteppedEngine, Update
+from reasonflow.backends.vllm_settings import VllmSettings
+from reasonflow.backends.vllm_versions import VllmEngine
+from reasonflow.errors import BackendError, EngineDead, EngineStartError, InputError, PromptTooLong
+
+_ACTIVE: dict[EngineThread, str] = {}
+"""Engines of this process that were started and are not yet gone, with their models."""
+_STARTING = threading.Lock()
+"""One start at a time: it changes the process's environment for its duration."""
+
+
+class VllmBackend:
+    """A `Backend` over vLLM 0.25 to 0.33.
+
+    Used from any event loop; the engine itself is touched by one thread only. After `aclose` it answers EngineDead.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        max_model_len: int | None = None,
+        block_size: int | None = None,
+        max_num_seqs: int | None = None,
+        max_num_batched_tokens: int | None = None,
+        kv_cache_gib: float | None = None,
+        gpu_memory_utilization: float | None = None,
+        seed: int = 0,
+        verbose: bool = False,
+        log_file: str | Path | None = None,
+        template_options: Mapping[str, Any] | None = None,
+        **engine_options: Any,
+    ) -> None:
+        """Checks names only; nothing is loaded.
+
+        model: "embedded", a folder, or a hub repository. kv_cache_gib: room for the prefix cache (CPU: 2 GiB; GPU: what
+        `gpu_memory_utilization` leaves). verbose: vLLM's log on stderr instead of in `log_file`, by default a new file
+        in the user's cache. template_options: handed to the chat template (`{"enable_thinking": False}`).
+        engine_options: any other engine argument of vLLM. Raises UnknownName for one that vLLM does not have.
+        """
+        self._files = ModelFiles(model)
+        self._tokenizer = HfTokenizer(self._files, template_options)
+        self._settings = VllmSettings(
+            files=self._files,
+            device=machine.device(),
+            max_model_len=max_model_len,
+            asked_block_size=block_size,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_batched_tokens,
+            kv_cache_gib=kv_cache_gib,
+            gpu_memory_utilization=gpu_memory_utilization,
+            seed=seed,
+            verbose=verbose,
+            engine_options=engine_options,
+        )
+        self.log: Path | None = None
+        """Where the engine writes; None before its start, or with `verbose`."""
+        self.on_progress: Callable[[str], None] | None = None
+        """Told on the engine's thread how the start goes. Default: a line on stderr for whoever sits in front of it."""
+        self._wanted_log = Path(log_file) if log_file is not None else None
+        self._requests = itertools.count()
+        self._facts: VllmEngine | None = None
+        self._thread = EngineThread(_Build(self), name=f"vllm-{model}")
+        # A forgotten engine is freed: its thread keeps itself alive, but not this object.
+        weakref.finalize(self, self._thread.close).atexit = False
+
+    @property
+    def model(self) -> str:
+        return self._files.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            token_prompts=True, cached_counts=True, abort=True, priority=True, seeds=True, prompt_logprobs=True
+        )
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    @property
+    def window(self) -> int | None:
+        return self._facts.window if self._facts is not None else self._settings.window
+
+    @property
+    def block_size(self) -> int:
+        return self._facts.block_size if self._facts is not None else self._settings.block_size
+
+    @property
+    def max_running(self) -> int:
+        return self._settings.max_running
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Before the start the sizes are those that will be asked for."""
+        name, version = vllm_versions.installed() or ("vllm", "not installed")
+        return {
+            "engine": f"{name} {version}",
+            "torch": machine.version_of("torch") or "not installed",
+            "device": machine.device_name(self._settings.device),
+            "model": self.model,
+            "model_hash": self._files.digest,
+            "dtype": self._facts.dtype if self._facts is not None else self._settings.dtype,
+            "window": str(self.window),
+            "block_size": str(self.block_size),
+            "max_running": str(self.max_running),
+            "engine_seed": str(self._settings.seed),
+        }
+
+    async def start(self) -> None:
+        self._thread.start()
+        await asyncio.shield(asyncio.wrap_future(self._thread.ready))
+
+    async def generate(self, request: Request, observe: Observer | None = None) -> tuple[Completion, ...]:
+        arrived = time.time()
+        tokens = request.prompt.tokens
+        if tokens is None:
+            tokens = self._tokenizer.render(request.prompt.messages)
+        _check_prompt(tokens, self.window, request.label)
+        engine = await self._started()
+        _check_prompt(tokens, engine.window, request.label)
+        number = next(self._requests)
+        samples = [
+            Sample(id=f"{number}-{place:05}", tokens=tokens, params=params, priority=request.priority, arrived=arrived)
+            for place, params in enumerate(_all_params(engine, request, len(tokens), stream=observe is not None))
+        ]
+        group = _Group([sample.id for sample in samples], len(tokens), observe)
+        return await self._run(samples, group)
+
+    async def score(self, prompt: Tokens, continuation: Tokens) -> tuple[float, ...]:
+        if not continuation:
+            return ()
+        if not prompt:
+            raise InputError(
+                "there is nothing to score the continuation after",
+                why="the prompt is empty, and a first token has no probability of its own",
+                fix="pass at least one token of prompt",
+            )
+        tokens = (*prompt, *continuation)
+        _check_prompt(tokens, self.window, "a score")
+        await self._started()
+        params, number = vllm_versions.scoring_params(), next(self._requests)
+        sample = Sample(id=f"{number}-score", tokens=tokens, params=params, priority=0, arrived=time.time())
+        group = _Group([sample.id], len(tokens), None)
+        await self._run([sample], group)
+        return group.prompt_logprobs[-len(continuation) :]
+
+    async def counters(self) -> Counters:
+        if self._facts is None:
+            return Counters(prompt_tokens=0, cached_tokens=0, output_tokens=0, running=0, waiting=0)
+        return await asyncio.wrap_future(self._thread.call(lambda engine: cast("VllmEngine", engine).counters()))
+
+    async def aclose(self) -> None:
+        self._thread.close()
+        await asyncio.shield(asyncio.wrap_future(self._thread.ended))
+
+    async def _started(self) -> VllmEngine:
+        await self.start()
+        assert self._facts is not None, "a started engine has told its facts"
+        return self._facts
+
+    async def _run(self, samples: Sequence[Sample], group: _Group) -> tuple[Completion, ...]:
+        self._thread.submit(samples, group.take)
+        try:
+            return await group.result
+        except BaseException:
+            self._thread.abort(group.unfinished)
+            raise
+
+    def _say(self, message: str) -> None:
+        if self.on_progress is not None:
+            self.on_progress(message)
+        elif self._settings.verbose or sys.stderr.isatty() or "ipykernel" in sys.modules:
+            print(f"reasonflow: {message}", file=sys.stderr, flush=True)
+
+    def _build(self) -> SteppedEngine:
+        """Build the engine; on its own thread. Raises EngineStartError, or InputError for the model's name."""
+        began = time.monotonic()
+        self._say("importing vLLM")
+        vllm_versions.check_installed()
+        arguments = self._settings.arguments()
+        with _STARTING:
+            self._settings.check_room(list(_ACTIVE.values()))
+            # vLLM keeps the batch it computes in a global, so that one process can step one engine only.
+            in_process = self._settings.device == "cpu" and not _ACTIVE
+            self.log = None if self._settings.verbose else self._wanted_log or vllm_process.new_log_file()
+            try:
+                with vllm_process.starting(self._settings.environment(in_process=in_process), self.log):
+                    vllm_versions.import_vllm()
+                    self._say(f"loading {self.model}")
+                    engine = VllmEngine(arguments, in_process=in_process)
+            except (Exception, SystemExit) as error:
+                raise self._start_error(error) from error
+            thread = self._thread
+            _ACTIVE[thread] = self.model
+            thread.ended.add_done_callback(lambda _: _ACTIVE.pop(thread, None))
+        self._facts = engine
+        self._say(f"ready in {time.monotonic() - began:.0f} s")
+        return engine
+
+    def _start_error(self, error: BaseException) -> EngineStartError:
+        where = f" (log: {self.log})" if self.log is not None else ""
+        return EngineStartError(
+            f"vLLM cannot start with the model {self.model!r}",
+            why=vllm_process.root_cause(error, self.log) + where,
+            fix="run `reasonflow doctor`; if memory is short, lower max_model_len or kv_cache_gib",
+        )
+
+
+class _Build:
+    """What the engine's thread calls to build its engine, without keeping the backend alive."""
+
+    def __init__(self, backend: VllmBackend) -> None:
+        self._backend = weakref.ref(backend)
+
+    def __call__(self) -> SteppedEngine:
+        backend = self._backend()
+        if backend is None:
+            raise EngineDead("this engine was dropped", why="nobody refers to it any more", fix="open it again")
+        return backend._build()
+
+
+class _Group:
+    """Collects the samples of one request, on the loop that asked."""
+
+    def __init__(self, ids: Sequence[str], prompt_tokens: int, observe: Observer | None) -> None:
+        self.result: asyncio.Future[tuple[Completion, ...]] = asyncio.get_running_loop().create_future()
+        self.prompt_logprobs: tuple[float, ...] = ()
+        self._places = {id: place for place, id in enumerate(ids)}
+        self._prompt_tokens = prompt_tokens
+        self._observe = observe
+        self._texts: list[list[str]] = [[] for _ in ids]
+        self._tokens: list[list[int]] = [[] for _ in ids]
+        self._done: dict[int, Completion] = {}
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Ids of the samples still in the engine."""
+        return [id for id, place in self._places.items() if place not in self._done]
+
+    def take(self, news: Sequence[Update] | BackendError) -> None:
+        """A step's updates, or the error that ended the request."""
+        if self.result.done():  # cancelled meanwhile
+            return
+        try:
+            if isinstance(news, BackendError):
+                raise news
+            for update in news:
+                self._take(update)
+        except Exception as error:  # an observer's own error is the caller's to see
+            self.result.set_exception(error)
+            return
+        if len(self._done) == len(self._places):
+            self.result.set_result(tuple(self._done[place] for place in range(len(self._places))))
+
+    def _take(self, update: Update) -> None:
+        place = self._places[update.id]
+        if update.error:
+            failed = BackendError("the engine gave up on a sample", why=update.error, fix="ask again")
+            failed.transient = True
+            raise failed
+        self._texts[place].append(update.text)
+        self._tokens[place].extend(update.tokens)
+        if self._observe is not None and (update.text or update.tokens):
+            self._observe(Piece(index=place, text=update.text, tokens=update.tokens))
+        if update.finished:
+            self._finish(place, update)
+
+    def _finish(self, place: int, update: Update) -> None:
+        self.prompt_logprobs = update.prompt_logprobs
+        completion = Completion(
+            text="".join(self._texts[place]),
+            tokens=tuple(self._tokens[place]),
+            output_tokens=len(self._tokens[place]),
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=update.cached_tokens,
+            finish_reason=update.finish_reason,
+            queued_s=update.queued_s,
+            first_token_s=update.first_token_s,
+            total_s=update.total_s,
+        )
+        self._done[place] = completion
+        if self._observe is not None:
+            self._observe((place, completion))
+
+
+def _all_params(engine: Any, request: Request, prompt_tokens: int, stream: bool) -> list[Any]:
+    """The engine's parameters of each sample. Raises InputError where a value is out of its range."""
+    from reasonflow.backends.vllm_versions import sampling_params
+
+    if request.n < 1:
+        raise InputError(f"a request for {request.n} samples", why="n must be at least 1", fix="ask for one or more")
+    try:
+        return [
+            sampling_params(
+                request.sampling,
+                defaults=engine.generation_defaults,
+                window=engine.window,
+                prompt_tokens=prompt_tokens,
+                sample=sample,
+                stream=stream,
+                ceiling=engine.max_tokens_ceiling,
+            )
+            for sample in range(request.n)
+        ]
+    except ValueError as error:
+        raise InputError("vLLM refuses these sampling options", why=str(error), fix="change them") from error
+
+
+def _check_prompt(tokens: Tokens, window: int | None, label: str) -> None:
+    place = f" of {label}" if label else ""
+    if not tokens:
+        raise InputError(f"the prompt{place} is empty", why="a model needs at least one token", fix="give it a text")
+    if window is not None and len(tokens) >= window:
+        raise PromptTooLong(
+            f"the prompt{place} has {len(tokens)} tokens; the model's window holds {window}",
+            why="the window must hold the prompt and at least one generated token",
+            fix="shorten the inputs, or open the engine with a larger max_model_len if the model allows it",
+        )

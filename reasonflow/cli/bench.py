@@ -1,0 +1,54 @@
+"""`reasonflow bench`: what ReasonFlow itself costs, measured beside the same work without it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from reasonflow.evals.performance.overhead import Overhead
+
+app = typer.Typer(no_args_is_help=True, help="Benchmarks of ReasonFlow itself.")
+
+
+@app.callback()
+def bench() -> None:
+    """Benchmarks of ReasonFlow itself."""
+
+
+@app.command()
+def overhead(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each arm at each width; the median counts.")] = 7,
+) -> None:
+    """CPU time per branch on engines that do nothing: ours, and DSPy's own two ways to fan out."""
+    from reasonflow.evals.performance.overhead import measure_overhead
+
+    result = measure_overhead(repeats=repeats)
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        _print_table(result)
+
+
+def _print_table(result: Overhead) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    arms = list(dict.fromkeys(m.arm for m in result.measurements))
+    table = Table(title="CPU ms per branch: median (least to most)", box=None, pad_edge=False, title_justify="left")
+    table.add_column("branches", justify="right")
+    for arm in arms:
+        table.add_column(arm, justify="right", no_wrap=True)
+    table.add_column("ours / best of DSPy", justify="right", no_wrap=True)
+    for width in dict.fromkeys(m.width for m in result.measurements):
+        row = [result.of(arm, width) for arm in arms]
+        cells = [f"{m.cpu_ms:.3f} ({m.cpu_ms_range[0]:.3f} to {m.cpu_ms_range[1]:.3f})" for m in row]
+        best = min(m.cpu_ms for m in row if m.arm.startswith("dspy"))
+        table.add_row(str(width), *cells, f"{result.of('ours', width).cpu_ms / best:.2f}")
+    console = Console(width=120)
+    console.print(table)
+    made_of = {**result.hardware, **result.versions, "commit": result.commit or "unknown"}
+    console.print(f"{result.repeats} repeats; " + ", ".join(f"{name} {value}" for name, value in made_of.items()))

@@ -1,0 +1,52 @@
+"""`reasonflow explain`: a program's plan before anything runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from reasonflow.cli.options import build, open_lm
+
+
+def explain(
+    program: Annotated[str, typer.Argument(help="chain_of_thought, self_consistency, pdr or sequential_refine.")],
+    signature: Annotated[str, typer.Option(help="DSPy signature the program works on.")] = "problem -> answer",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Bounds and settings for this model; no engine starts.")] = None,
+    passes: Annotated[bool, typer.Option("--passes", help="The plan as traced and after each compiler pass.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Show what a program would do: shape, prompts, what is shared, worst case. Nothing runs.
+
+    Examples:
+
+      reasonflow explain pdr --set widths=8,4
+
+      reasonflow explain self_consistency --set n=16 --model embedded --json
+    """
+    import dspy
+
+    from reasonflow.compiler.passes import stages
+    from reasonflow.language.program import trace
+    from reasonflow.plan.explain import Explanation
+
+    made = build(program, signature, settings or ())
+    lm = None if model is None else open_lm(model)
+    with dspy.context(lm=lm):
+        explanation = made.explain()
+        steps = stages(trace(made).plan) if passes else []
+    shown = [(name, Explanation(explanation.program, plan, explanation.window)) for name, plan in steps]
+    if as_json:
+        result = explanation.to_json()
+        if passes:
+            result["passes"] = {name: step.to_json() for name, step in shown}
+        print(json.dumps(result, indent=2))
+        return
+    for name, step in shown:
+        print(f"-- {name}\n{step}\n")
+    if not passes:
+        print(explanation)
