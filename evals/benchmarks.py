@@ -117,7 +117,21 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 }
 
 GENERATED: Mapping[str, Task] = {
-    DEFAULT: Task(dataset="chain_sum", options={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}),
+    # Made for the embedded model, which is a small one: a single sample is right a third of the time, the majority of
+    # eight twice as often. Of forty tasks and wordings most were too hard for it; it adds better told than asked.
+    DEFAULT: Task(
+        dataset="basic_arithmetic",
+        options={
+            "min_terms": 2,
+            "max_terms": 2,
+            "min_digits": 1,
+            "max_digits": 1,
+            "operators": ["+"],
+            "allow_negation": False,
+            "allow_parentheses": False,
+        },
+        wording="Add the numbers {0} and {1}.",
+    ),
 }
 
 
@@ -149,7 +163,7 @@ def load(
     if name in GENERATED or name.startswith(PREFIX):
         task = GENERATED.get(name) or parse_task(name)
         label = name if name in GENERATED else task.dataset
-        return generate(task, size=limit or DEFAULT_SIZE, seed=seed or 0, name=label)
+        return generate(task, size=limit or DEFAULT_SIZE, seed=task.seed if seed is None else seed, name=label)
     if name not in BENCHMARKS:
         raise UnknownName.among("benchmark", name, [*names(), f"{PREFIX}chain_sum"])
     return choose(download(name, BENCHMARKS[name]), limit, seed)

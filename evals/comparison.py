@@ -64,7 +64,7 @@ def same_words(answer: str, expected: str) -> bool:
     """Equality of phrases as question answering counts it: case, articles, punctuation and spacing say nothing."""
     words = _plain_words(expected)
     # An answer of punctuation or articles only would be equal to every other such answer.
-    return _plain_words(answer) == words if words else answer.strip() == expected.strip()
+    return _plain_words(answer) == words if words else answer.strip().casefold() == expected.strip().casefold()
 
 
 def _plain_words(text: str) -> str:

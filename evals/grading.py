@@ -82,6 +82,8 @@ class Worker:
             self._reply()
         except WorkerLost as lost:
             assert self._process.stderr is not None
+            if self._process.stderr.closed:
+                raise  # by another thread, while this one waited
             said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
             raise RunError(
                 "the grading process cannot start",

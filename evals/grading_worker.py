@@ -20,6 +20,7 @@ import os
 import resource
 import signal
 import sys
+from functools import lru_cache
 from typing import Any
 
 NOT_PARSED = "not parsed"
@@ -50,6 +51,8 @@ def main(memory_bytes: int) -> None:
     _send(replies, {"ready": True})
     for line in sys.stdin.buffer:
         request = json.loads(line)
+        if request["kind"] == "generated":
+            import reasoning_gym  # noqa: F401  # before the clock starts: its second counts against no answer
         signal.setitimer(signal.ITIMER_REAL, request["limit_s"])
         reply = _answer(request)
         signal.setitimer(signal.ITIMER_REAL, 0.0)
@@ -89,13 +92,18 @@ def _math(answer: str, expected: str) -> dict[str, Any]:
 
 def _generated(answer: str, origin: dict[str, Any]) -> dict[str, Any]:
     """The generator's own verdict. Entries are made again from their origin: not all of them survive JSON."""
+    entry = origin["index"]
+    dataset = _dataset(json.dumps({key: value for key, value in origin.items() if key != "index"}))
+    score = float(dataset.score_answer(answer=answer, entry=dataset[entry]))
+    return {"correct": score >= 1.0, "reason": "" if score >= 1.0 else f"scored {score:.2f}"}
+
+
+@lru_cache(maxsize=4)  # some generators read word lists when they are made
+def _dataset(origin: str) -> Any:
     import reasoning_gym
 
-    dataset = reasoning_gym.create_dataset(
-        origin["dataset"], size=origin["size"], seed=origin["seed"], **origin["options"]
-    )
-    score = float(dataset.score_answer(answer=answer, entry=dataset[origin["index"]]))
-    return {"correct": score >= 1.0, "reason": "" if score >= 1.0 else f"scored {score:.2f}"}
+    made = json.loads(origin)
+    return reasoning_gym.create_dataset(made["dataset"], size=made["size"], seed=made["seed"], **made["options"])
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _state(program: dspy.Module) -> str:
 
 def _engine(lm: dspy.LM) -> dict[str, str]:
     """The engine's own fingerprint; empty for language models that are not ours."""
-    runtime = getattr(lm.engine, "runtime", None)
+    runtime = getattr(getattr(lm, "engine", None), "runtime", None)
     return {} if runtime is None else {name: str(value) for name, value in runtime.backend.fingerprint().items()}
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from reasonflow.backends.hardware import device, device_name
+
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Package -> installed version; those that are not installed are left out. Python stands among them."""
@@ -33,12 +35,10 @@ def commit() -> str | None:
         return None  # no git here, or a checkout it does not trust: the versions must do
 
 
-def hardware(cpu_info: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """The processor's name and how many cores this process may use."""
-    lines = cpu_info.read_text(encoding="utf-8", errors="replace").splitlines() if cpu_info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+def hardware() -> dict[str, str]:
+    """The device an engine would use here, and how many cores this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": names[0] if names else platform.machine(), "cores": str(cores)}
+    return {"device": device_name(device()), "cores": str(cores)}
 
 
 def _git(root: Path, *words: str) -> str:

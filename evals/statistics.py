@@ -57,8 +57,10 @@ def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple
     centre = share + z * z / (2 * trials)
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    # Rounding may leave 1e-17 beyond the ends where the share is 0 or 1.
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    # At the ends the formula gives exactly 0 and 1; floating point is off by 1e-17 there.
+    low = 0.0 if successes == 0 else (centre - spread) / scale
+    high = 1.0 if successes == trials else (centre + spread) / scale
+    return low, high
 
 
 def bootstrap(means: Sequence[float], *, seed: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -1,12 +1,13 @@
 """Problems made on the spot by reasoning-gym: nothing is downloaded, and a seed makes them again.
 
 Any dataset of reasoning-gym is a benchmark called `rg:NAME`, with its options behind commas:
-`rg:chain_sum,min_terms=2,max_terms=2`. The library is Apache-2.0 (https://github.com/open-thought/reasoning-gym).
+`rg:chain_sum,min_terms=2,max_terms=2,seed=1`. The library is Apache-2.0 (https://github.com/open-thought/reasoning-gym).
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,8 +28,10 @@ class Task:
     """Its name in reasoning-gym."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the dataset's configuration."""
+    seed: int = 0
+    """Of the problems, where no other one is asked for."""
     wording: str = "{question}"
-    """How the question is put; small models need to be shown the form of an answer."""
+    """How it is put: `{question}` is the library's own question, `{0}`, `{1}`, ... the whole numbers in it."""
 
 
 def parse_task(name: str) -> Task:
@@ -43,7 +46,10 @@ def parse_task(name: str) -> Task:
                 fix="write for example rg:chain_sum,min_terms=2,max_terms=2",
             )
         options[option.strip()] = _literal(text.strip())
-    return Task(dataset=dataset, options=options)
+    seed = options.pop("seed", 0)
+    if not isinstance(seed, int):
+        raise InputError(f"seed={seed!r} in the benchmark {name!r} is no whole number", fix="write for example seed=1")
+    return Task(dataset=dataset, options=options, seed=seed)
 
 
 def generate(task: Task, *, size: int, seed: int, name: str = "") -> list[Problem]:
@@ -52,7 +58,8 @@ def generate(task: Task, *, size: int, seed: int, name: str = "") -> list[Proble
     origin: dict[str, Any] = {"dataset": task.dataset, "options": dict(task.options), "size": size, "seed": seed}
     problems = []
     for index, entry in enumerate(open_dataset(**origin)):
-        question = task.wording.format(question=str(entry["question"]).strip())
+        asked = str(entry["question"]).strip()
+        question = task.wording.format(*re.findall(r"\d+", asked), question=asked)
         problems.append(
             Problem(
                 id=f"{name or task.dataset}-{seed}-{index}",
@@ -79,10 +86,11 @@ def open_dataset(*, dataset: str, options: Mapping[str, Any], size: int, seed: i
         ) from error
     if dataset not in DATASETS:
         raise UnknownName.among("reasoning-gym dataset", dataset, DATASETS)
-    known = DATASETS[dataset][1].__dataclass_fields__
+    fields = DATASETS[dataset][1].__dataclass_fields__
+    known = {name: field for name, field in fields.items() if name not in ("seed", "size")}
     for option in options:
         if option not in known:
-            raise UnknownName.among(f"option of {PREFIX}{dataset}", option, set(known) - {"seed", "size"})
+            raise UnknownName.among(f"option of {PREFIX}{dataset}", option, known)
     try:
         return reasoning_gym.create_dataset(dataset, size=size, seed=seed, **options)
     except (AssertionError, TypeError, ValueError) as error:  # its configurations are validated with assert

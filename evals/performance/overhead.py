@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeAlias
 
 import dspy
@@ -156,10 +157,10 @@ class DistinctBranches(rf.Program):
 @contextmanager
 def _ours() -> Iterator[FanOut]:
     with _scripted() as lm:
-        programs: dict[int, rf.Program] = {}
+        program_of = cache(Branches)
 
         def fan_out(width: int) -> None:
-            program = programs.setdefault(width, Branches(width))
+            program = program_of(width)
             with dspy.context(lm=lm):
                 _expect(len(program(question=_QUESTION).completions), width)
 
@@ -169,10 +170,10 @@ def _ours() -> Iterator[FanOut]:
 @contextmanager
 def _ours_distinct() -> Iterator[FanOut]:
     with _scripted() as lm:
-        programs: dict[int, rf.Program] = {}
+        program_of = cache(DistinctBranches)
 
         def fan_out(width: int) -> None:
-            program = programs.setdefault(width, DistinctBranches(width))
+            program = program_of(width)
             questions = [f"How many primes are below {100 + i}?" for i in range(width)]
             with dspy.context(lm=lm):
                 _expect(len(program(questions=questions).completions), width)

@@ -1,4 +1,4 @@
-"""Whether an engine can start here: one pure function a question, over the facts of `machine.py`.
+"""Whether an engine can start here: one pure function a question, over the facts of `facts.py`.
 
 Which versions fit is read from the installed packages' own requirements, so a range is written in one place only:
 `pyproject.toml`.
@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from packaging.requirements import Requirement
 
 from reasonflow.backends.embedded import PACKAGE as EMBEDDED_PACKAGE
-from reasonflow.backends.machine import ENGINES, TORCH_ADDONS, Facts, import_errors
+from reasonflow.backends.facts import ENGINES, TORCH_ADDONS, Facts, import_errors
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 GIB = 2**30

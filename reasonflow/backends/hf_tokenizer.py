@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.protocol import Message, Tokens
@@ -159,7 +159,7 @@ def _generation_block() -> type[jinja2.ext.Extension]:
     from jinja2.ext import Extension
 
     class Generation(Extension):
-        tags: ClassVar[set[str]] = {"generation"}
+        tags = {"generation"}  # noqa: RUF012 - an instance variable in Jinja's own declaration
 
         def parse(self, parser: parser.Parser) -> list[nodes.Node]:
             next(parser.stream)

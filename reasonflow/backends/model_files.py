@@ -47,7 +47,7 @@ def resolve(model: str) -> str:
         near = difflib.get_close_matches(model, MODELS, n=1, cutoff=0.5)
         raise UnknownName(
             f"unknown model {model!r}",
-            why=f"known: {', '.join(sorted(MODELS))}; it is no folder either, and the hub's names look like 'owner/name'",
+            why=f"known: {', '.join(sorted(MODELS))}; it is no folder either, nor a hub repository 'owner/name'",
             fix=f"did you mean {near[0]!r}?"
             if near
             else "use a known name, a folder, or a hub repository 'owner/name'",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from reasonflow.backends import machine, vllm_process, vllm_versions
+from reasonflow.backends import hardware, vllm_process, vllm_versions
 from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.protocol import (
@@ -74,7 +74,7 @@ class VllmBackend:
         self._tokenizer = HfTokenizer(self._files, template_options)
         self._settings = VllmSettings(
             files=self._files,
-            device=machine.device(),
+            device=hardware.device(),
             max_model_len=max_model_len,
             asked_block_size=block_size,
             max_num_seqs=max_num_seqs,
@@ -127,8 +127,8 @@ class VllmBackend:
         name, version = vllm_versions.installed() or ("vllm", "not installed")
         return {
             "engine": f"{name} {version}",
-            "torch": machine.version_of("torch") or "not installed",
-            "device": machine.device_name(self._settings.device),
+            "torch": hardware.version_of("torch") or "not installed",
+            "device": hardware.device_name(self._settings.device),
             "model": self.model,
             "model_hash": self._files.digest,
             "dtype": self._facts.dtype if self._facts is not None else self._settings.dtype,
@@ -143,14 +143,13 @@ class VllmBackend:
         await asyncio.shield(asyncio.wrap_future(self._thread.ready))
 
     async def generate(self, request: Request, observe: Observer | None = None) -> tuple[Completion, ...]:
-        arrived = time.time()
         tokens = request.prompt.tokens
         if tokens is None:
             tokens = self._tokenizer.render(request.prompt.messages)
         _check_prompt(tokens, self.window, request.label)
         engine = await self._started()
         _check_prompt(tokens, engine.window, request.label)
-        number = next(self._requests)
+        number, arrived = next(self._requests), time.time()  # the engine's own start is no queueing
         samples = [
             Sample(id=f"{number}-{place:05}", tokens=tokens, params=params, priority=request.priority, arrived=arrived)
             for place, params in enumerate(_all_params(engine, request, len(tokens), stream=observe is not None))
@@ -224,7 +223,7 @@ class VllmBackend:
                 raise self._start_error(error) from error
             thread = self._thread
             _ACTIVE[thread] = self.model
-            thread.ended.add_done_callback(lambda _: _ACTIVE.pop(thread, None))
+            thread.ended.add_done_callback(lambda _: _forget(thread))
         self._facts = engine
         self._say(f"ready in {time.monotonic() - began:.0f} s")
         return engine
@@ -236,6 +235,13 @@ class VllmBackend:
             why=vllm_process.root_cause(error, self.log) + where,
             fix="run `reasonflow doctor`; if memory is short, lower max_model_len or kv_cache_gib",
         )
+
+
+def _forget(thread: EngineThread) -> None:
+    """An engine is gone; with the last one its log is closed too."""
+    _ACTIVE.pop(thread, None)
+    if not _ACTIVE:
+        vllm_process.close_log()
 
 
 class _Build:

@@ -176,7 +176,7 @@ def _children_write_to(log: Path) -> Iterator[None]:
 
 
 def root_cause(error: BaseException, log: Path | None) -> str:
-    """One line that says why the engine did not start: from the error or, where that only points to it, from the log."""
+    """One line that says why the engine did not start: from the error or, where that only points there, the log."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "See root cause above" in str(error) and log is not None and log.is_file():
         found = _ROOT_CAUSE.findall(log.read_text(encoding="utf-8", errors="replace"))

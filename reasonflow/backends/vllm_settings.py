@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reasonflow.backends import machine
+from reasonflow.backends import hardware
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.vllm_versions import engine_arguments
 from reasonflow.errors import EngineStartError, InputError, UnknownName
@@ -45,7 +45,7 @@ class VllmSettings:
     """
 
     files: ModelFiles
-    device: machine.Device
+    device: hardware.Device
     max_model_len: int | None = None
     asked_block_size: int | None = None
     max_num_seqs: int | None = None
@@ -86,7 +86,7 @@ class VllmSettings:
             return str(self.engine_options["dtype"])
         if self.device == "cuda":
             return "auto"
-        return "bfloat16" if machine.cpu_has_bfloat16() else "float32"
+        return "bfloat16" if hardware.cpu_has_bfloat16() else "float32"
 
     def arguments(self) -> dict[str, Any]:
         """vLLM's engine arguments."""
@@ -137,9 +137,9 @@ class VllmSettings:
         if self.device == "cpu":
             widened = 2 if self.dtype == "float32" else 1  # weights on disk are 16 bits wide
             cache = (self.kv_cache_gib or CPU_CACHE_GIB) * GIB
-            needed, free = self.files.weight_bytes * widened + cache + CPU_OVERHEAD, machine.cpu_memory_free()
+            needed, free = self.files.weight_bytes * widened + cache + CPU_OVERHEAD, hardware.cpu_memory_free()
         else:
-            total, free = machine.gpu_memory()
+            total, free = hardware.gpu_memory()
             needed = total * (self.gpu_memory_utilization or GPU_UTILIZATION)
         if needed > free:
             raise EngineStartError(

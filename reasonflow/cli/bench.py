@@ -39,7 +39,7 @@ def _print_table(result: Overhead) -> None:
 
     arms = list(dict.fromkeys(m.arm for m in result.measurements))
     table = Table(title="CPU ms per branch: median (least to most)", box=None, pad_edge=False, title_justify="left")
-    table.add_column("branches", justify="right")
+    table.add_column("branches", justify="right", no_wrap=True)
     for arm in arms:
         table.add_column(arm, justify="right", no_wrap=True)
     table.add_column("ours / best of DSPy", justify="right", no_wrap=True)
@@ -48,7 +48,7 @@ def _print_table(result: Overhead) -> None:
         cells = [f"{m.cpu_ms:.3f} ({m.cpu_ms_range[0]:.3f} to {m.cpu_ms_range[1]:.3f})" for m in row]
         best = min(m.cpu_ms for m in row if m.arm.startswith("dspy"))
         table.add_row(str(width), *cells, f"{result.of('ours', width).cpu_ms / best:.2f}")
-    console = Console(width=120)
+    console = Console(width=140)
     console.print(table)
     made_of = {**result.hardware, **result.versions, "commit": result.commit or "unknown"}
     console.print(f"{result.repeats} repeats; " + ", ".join(f"{name} {value}" for name, value in made_of.items()))

@@ -23,7 +23,7 @@ def doctor(
 ) -> None:
     """Check whether an engine can start here. Exit code 0: yes, 1: no."""
     from reasonflow.backends.environment import can_start, examine, try_engine
-    from reasonflow.backends.machine import gather
+    from reasonflow.backends.facts import gather
 
     checks = examine(gather())
     if fix and _apply_fixes(checks):

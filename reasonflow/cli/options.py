@@ -65,10 +65,9 @@ def options_of(program_class: type) -> dict[str, tuple[Any, Any]]:
         for parameter in list(inspect.signature(constructor).parameters.values())[1:]
         if parameter.name != "signature" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
-    return {
-        parameter.name: (_kind_of(hints.get(parameter.name), parameter.default), parameter.default)
-        for parameter in parameters
-    }
+    kinds = {parameter.name: _kind_of(hints.get(parameter.name), parameter.default) for parameter in parameters}
+    # What no word can mean, such as a dict, is an option of the library and not of the command line.
+    return {p.name: (kinds[p.name], p.default) for p in parameters if _spellable(kinds[p.name])}
 
 
 def build(program_name: str, signature: str | type, settings: Sequence[str] | Mapping[str, Any] = ()) -> dspy.Module:
@@ -104,7 +103,7 @@ def open_lm(
 
 def _kind_of(hint: Any, default: Any) -> Any:
     """The type to read a value as: the annotation where it is one we can spell, else the default's type."""
-    if hint is not None and _spellable(hint):
+    if hint is not None and (_spellable(hint) or default is None):
         return hint
     if isinstance(default, (tuple, list)):
         return types.GenericAlias(tuple, (type(default[0]) if default else str, ...))

@@ -126,7 +126,7 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
         own["stop"] = tuple(own["stop"])
     sampling = Sampling(**own)
     seed = run_seed(settings.get("seed") or 0, settings.get("rollout_id"), sampling.temperature)
-    current.program.bindings[name] = Binding(predictor=site, lm=lm, seed=seed)
+    current.program.bindings[name] = Binding(predictor=site, lm=lm, seed=seed, priority=of_engine.get("priority", 0))
     adapter = current.program.adapter if site.style == "fields" else None
     demos = tuple(site.demos)
     window = site.solution_tokens

@@ -39,7 +39,7 @@ class Program(dspy.Module):
     signature: type[dspy.Signature] | None = None
     """For programs over any signature, whose `plan` takes **inputs: the fields it takes."""
 
-    def plan(self, **inputs: Any) -> Any:
+    def plan(self, *args: Any, **inputs: Any) -> Any:
         """Arrange the call sites; returns what the program gives. Override this."""
         raise ProgramError(
             f"{type(self).__name__} has no plan",

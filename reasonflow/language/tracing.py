@@ -51,6 +51,8 @@ class Binding:
     """The object DSPy's optimizers know: traces name it."""
     lm: dspy.BaseLM | None
     seed: int
+    priority: int = 0
+    """Of its requests in the engine's queue: lower first."""
 
 
 class ProgramSites:

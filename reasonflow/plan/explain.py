@@ -225,7 +225,7 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
         worst = node_bound(node, window)
         settings = [f"{key}={value}" for key, value in _settings(op.site).items()]
         lines.append(
-            f"{op.site.style} answer; {', '.join(settings) or 'engine defaults'}; at most {_spell_bound(worst)}"
+            f"{op.site.style} answer; {', '.join(settings) or 'engine defaults'}; at most {_spell_node(worst)}"
         )
     elif node.args:
         lines.append("reads " + ", ".join(dict.fromkeys(_spell(plan, arg) for arg in node.args)))
@@ -296,6 +296,13 @@ def _spell_bound(worst: Bound) -> str:
         f"{worst.calls} calls, {worst.alive} at once, {tokens(worst.sequential_tokens)} sequential, "
         f"{tokens(worst.total_tokens)} total tokens, {tokens(worst.output_tokens)} generated"
     )
+
+
+def _spell_node(worst: Bound) -> str:
+    calls = "one call" if worst.calls == 1 else f"{worst.calls} calls"
+    prompt = "" if worst.total_tokens is None else f", {worst.total_tokens:,} tokens"
+    generated = "" if worst.output_tokens is None else f", {worst.output_tokens:,} generated"
+    return calls + prompt + generated
 
 
 def _shown(figures: Measured) -> dict[str, str]:

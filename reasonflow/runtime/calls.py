@@ -17,6 +17,7 @@ from reasonflow.plan.nodes import Generate, Node, Site
 from reasonflow.prompts.parse import parse
 from reasonflow.prompts.render import PromptTemplate
 from reasonflow.prompts.styles import answer_field
+from reasonflow.prompts.thinking import opens_thought
 from reasonflow.runtime.record import Run, label
 from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.scheduler import Ticket
@@ -75,6 +76,7 @@ class CallMaker:
             prompt=prompt,
             sampling=replace(site.sampling, seed=sample_seed(binding.seed, node.name, path)),
             n=asked,
+            priority=binding.priority,
             label=label(node.name, indices),
         )
         started = self.run.clock()
@@ -126,7 +128,7 @@ class CallMaker:
         cost = before
         attempt = 0
         while True:
-            record, repairs, failure = read(site, completion, runtime)
+            record, repairs, failure = read(site, request.prompt, completion, runtime)
             call = self.run.add(node.name, indices, started, completion, "failed" if failure else "done", repairs)
             cost = cost.after(call, completion.prompt_tokens, completion.output_tokens)
             if record is not None:
@@ -145,15 +147,18 @@ class CallMaker:
 
 
 def read(
-    site: Site, completion: Completion, runtime: Runtime
+    site: Site, prompt: Prompt, completion: Completion, runtime: Runtime
 ) -> tuple[Record | None, tuple[str, ...], AdapterParseError | None]:
     """The record in a completion's text, the repairs it took, and the adapter's error where there is no record."""
+    tokenizer = runtime.backend.tokenizer
+    opened = tokenizer is not None and prompt.tokens is not None and opens_thought(prompt.tokens, tokenizer)
     try:
-        parsed = parse(site.signature, site.style, completion.text, completion.finish_reason, site.adapter)
+        parsed = parse(
+            site.signature, site.style, completion.text, completion.finish_reason, site.adapter, opened=opened
+        )
     except AdapterParseError as error:
         return None, ("not parsed",), error
     solution = parsed.text
-    tokenizer = runtime.backend.tokenizer
     if site.solution_tokens is not None and completion.output_tokens > site.solution_tokens and tokenizer is not None:
         solution = tokenizer.decode(tokenizer.encode(parsed.text)[: site.solution_tokens])
     return Record(parsed.fields, parsed.text, parsed.thinking, solution), parsed.repairs, None

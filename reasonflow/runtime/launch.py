@@ -70,7 +70,7 @@ class _Launch:
         self.home = next(iter(self.runtimes.values())) if self.runtimes else runtime_of(traced.lm, traced.name)
         seed = next((traced.bindings[name].seed for name in sites), 0)
         explanation = explain(traced.name, self.plan, self.home.backend.window)
-        self.run = Run(traced.name, explanation, seed, self.home.backend.fingerprint())
+        self.run = Run(traced.name, explanation, seed)
         self.made: list[Made] = []
         self.value: Any = None
 
@@ -89,6 +89,7 @@ class _Launch:
         cost = FREE
         complete = False
         try:
+            await self._start_engines()
             self.value, cost = await executor.evaluate(self.plan, given)
             complete = True
         except ReasonFlowError as error:
@@ -96,6 +97,12 @@ class _Launch:
             raise
         finally:
             self.run.end(cost, complete=complete)
+
+    async def _start_engines(self) -> None:
+        """Before the clock: an engine that takes seconds to load would drown what the first run measures."""
+        for runtime in {id(found): found for found in (self.home, *self.runtimes.values())}.values():
+            await runtime.arun(runtime.backend.start)
+        self.run.begin(self.home.backend.fingerprint())
 
     def report(self) -> None:
         """In the caller's context, and also of a run that failed: what was spent was spent."""

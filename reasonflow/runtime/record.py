@@ -61,10 +61,11 @@ class Usage:
 class Run:
     """The record of one program call. Figures are defined in `docs/language.md`; sums equal the engine's counters."""
 
-    def __init__(self, program: str, explanation: Explanation, seed: int, fingerprint: Mapping[str, str]) -> None:
+    def __init__(self, program: str, explanation: Explanation, seed: int) -> None:
         self.program = program
         self.seed = seed
-        self.fingerprint = dict(fingerprint)
+        self.fingerprint: dict[str, str] = {}
+        """Engine, versions, model and its hash, device."""
         self.spans: list[Span] = []
         self.repairs: list[str] = []
         """What had to be repaired or was left out, with the branch it happened in."""
@@ -78,6 +79,11 @@ class Run:
         self._began = time.perf_counter()
 
     # Written by the executor ----------------------------------------------------------------------------------------
+
+    def begin(self, fingerprint: Mapping[str, str]) -> None:
+        """Start the clock; the engine is ready."""
+        self.fingerprint = dict(fingerprint)
+        self._began = time.perf_counter()
 
     def clock(self) -> float:
         """Seconds since the run began."""

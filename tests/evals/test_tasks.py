@@ -21,7 +21,10 @@ def test_a_longer_set_begins_with_the_shorter_one() -> None:
 
 
 def test_options_stand_behind_commas() -> None:
-    assert parse_task("rg:chain_sum,min_terms=2,allow_negation=true,x=(1, ").options["allow_negation"] is True
+    assert parse_task("rg:chain_sum,min_terms=2,allow_negation=true,seed=3") == Task(
+        dataset="chain_sum", options={"min_terms": 2, "allow_negation": True}, seed=3
+    )
+    assert load("rg:gcd,seed=3", limit=2) == load("rg:gcd", limit=2, seed=3) != load("rg:gcd", limit=2)
     problems = load("rg:leg_counting,min_animals=1,max_animals=1", limit=4)
     assert all("," not in p.inputs["problem"].split("if you have")[1] for p in problems)
 
@@ -41,7 +44,8 @@ def test_a_named_task_shows_its_question(name: str) -> None:
     [
         ("rg:chain_sums", UnknownName, "did you mean 'chain_sum'"),
         ("rg:chain_sum,min_term=2", UnknownName, "did you mean 'min_terms'"),
-        ("rg:chain_sum,seed=2", UnknownName, "unknown option"),
+        ("rg:chain_sum,size=2", UnknownName, "unknown option"),
+        ("rg:chain_sum,seed=x", InputError, "no whole number"),
         ("rg:chain_sum,min_terms", InputError, "option=value"),
         ("rg:chain_sum,min_terms=9,max_terms=2", InputError, "refuses the options"),
         ("rg:chain_sum,min_terms=many", InputError, "refuses the options"),

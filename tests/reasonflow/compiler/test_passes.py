@@ -80,7 +80,7 @@ def samples(plan: Plan) -> list[str]:
     with dspy.context(lm=lm):
         traced = trace(program)
     runtime: Runtime = lm.engine.runtime
-    record = Run("test", explain("test", plan, None), 0, {})
+    record = Run("test", explain("test", plan, None), 0)
     sites = {node.op.site.name for node in plan.walk() if isinstance(node.op, Generate)}
     calls = CallMaker(
         run=record,

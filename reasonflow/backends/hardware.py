@@ -57,7 +57,7 @@ def version_of(distribution: str) -> str:
 
 
 def _nvidia() -> tuple[str, float, float] | None:
-    """(name, total bytes, free bytes) of the first GPU. Asked through NVML: CUDA itself would take memory in this process."""
+    """(name, total bytes, free bytes) of the first GPU, through NVML: CUDA would take memory in this process."""
     try:
         import pynvml  # type: ignore[import-not-found, unused-ignore]
 

@@ -1,0 +1,110 @@
+"""The figures of an evaluation from given samples, and how they are shown."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from reasonflow.evals.progress import Progress
+from reasonflow.evals.report import Report, summarise, table, write
+from reasonflow.evals.runner import Evaluation
+from reasonflow.evals.samples import Sample
+
+
+def sample(problem: str, index: int, correct: bool, **changes: Any) -> Sample:
+    figures: dict[str, Any] = {
+        "sequential_tokens": 100,
+        "token_latency": 40,
+        "total_tokens": 300,
+        "input_tokens": 200,
+        "output_tokens": 100,
+        "cached_tokens": 150,
+        "wall_s": 2.0,
+        "ended_s": 4.0 + index,
+    }
+    return Sample(id=problem, sample=index, seed=0, answer="5", expected="5", correct=correct, **{**figures, **changes})
+
+
+SAMPLES = (
+    sample("a", 0, True),
+    sample("a", 1, True, sequential_tokens=200, cached_tokens=50),
+    sample("b", 0, False, reason="not parsed: ValueError", session=1, ended_s=1.5),
+    sample(
+        "b", 1, False, error="RunError: lost", complete=False, input_tokens=None, cached_tokens=None,
+        sequential_tokens=None, token_latency=None, total_tokens=None, output_tokens=None, session=1, ended_s=2.5,
+    ),
+)  # fmt: skip
+
+
+def report(samples: tuple[Sample, ...] = SAMPLES, **options: Any) -> Report:
+    return summarise(
+        Evaluation(samples=samples, resumed=2), program="pdr", benchmark="sums", model="tiny", seed=3, **options
+    )
+
+
+def test_the_figures() -> None:
+    found = report()
+    assert (found.problems, found.samples, found.resumed) == (2, 2, 2)
+    assert found.accuracy.value == 0.5
+    assert found.sequential_tokens == pytest.approx(400 / 3)
+    assert found.total_tokens == 300
+    assert found.cached_share == pytest.approx(350 / 600)
+    assert found.wall_s == 5.0 + 2.5  # two sessions
+    assert found.tokens_per_s == pytest.approx(300 / 7.5)
+    assert (found.errors, found.ungraded, found.repaired, found.incomplete) == (1, 1, 0, 1)
+
+
+def test_figures_nobody_has_are_none_and_shown_as_a_dash() -> None:
+    bare = tuple(Sample(id=str(n), sample=0, seed=0, answer="1", expected="1", correct=True) for n in range(3))
+    found = report(bare)
+    assert found.sequential_tokens is found.cached_share is found.tokens_per_s is None
+    assert "–" in shown(found)
+
+
+def shown(found: Report) -> str:
+    out = io.StringIO()
+    Console(file=out, width=100).print(table(found))
+    return out.getvalue()
+
+
+def test_the_table_has_what_is_promised() -> None:
+    text = shown(report())
+    for figure in (
+        "accuracy", "50.0%", "95% interval", "2 problems × 2 samples", "sequential tokens", "133", "token latency",
+        "total tokens", "cached share", "58.3%", "wall time", "7.5 s", "errors", "repairs", "ungraded",
+    ):  # fmt: skip
+        assert figure in text, figure
+
+
+def test_json_is_flat_and_complete(tmp_path: Path) -> None:
+    path = write(report(), tmp_path)
+    figures = json.loads(path.read_text())
+    assert path.name == "results.json"
+    assert figures["accuracy"] == 0.5
+    assert figures["accuracy_low"] <= 0.5 <= figures["accuracy_high"]
+    assert not any(isinstance(value, (dict, list)) for value in figures.values())
+    assert {"sequential_tokens", "token_latency", "total_tokens", "cached_share", "wall_s", "errors"} < set(figures)
+
+
+def test_progress_off_a_terminal_is_sparse() -> None:
+    out = io.StringIO()
+    with Progress(Console(file=out, width=100), total=200) as progress:
+        progress.kept(SAMPLES[0])
+        for n in range(199):
+            progress(sample(str(n), 0, n % 2 == 0))
+    lines = out.getvalue().splitlines()
+    assert 10 <= len(lines) <= 12
+    assert lines[-1].startswith("200/200 accuracy 50.5%")
+    assert progress.done == 200
+
+
+def test_progress_on_a_terminal_is_one_line_that_goes_away() -> None:
+    out = io.StringIO()
+    with Progress(Console(file=out, width=100, force_terminal=True), total=2) as progress:
+        progress(SAMPLES[0])
+    assert "accuracy 100.0%" in out.getvalue()

@@ -1,0 +1,93 @@
+"""Options of a program from the command line: types come from its constructor."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+
+import reasonflow as rf
+from reasonflow import programs
+from reasonflow.cli.options import build, options_of, parse_settings
+from reasonflow.errors import InputError, UnknownName
+
+
+class Made:
+    """Options of every kind."""
+
+    def __init__(
+        self,
+        signature: str = "a -> b",
+        widths: tuple[int, ...] = (16, 8, 4),
+        n: int = 8,
+        share: float | None = None,
+        mode: Literal["global", "topk"] = "global",
+        deep: bool = False,
+        pair: tuple[int, float] = (1, 2.0),
+        untyped=(1, 2),  # type: ignore[no-untyped-def]
+        word: str | int = 3,
+        config: dict[str, Any] | None = None,
+    ) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("widths=4,2", (4, 2)),
+        ("widths=(4, 2)", (4, 2)),
+        ("widths=[4]", (4,)),
+        ("widths=(4,)", (4,)),
+        ("n=3", 3),
+        ("n = 3", 3),
+        ("share=0.5", 0.5),
+        ("share=none", None),
+        ("mode=topk", "topk"),
+        ("deep=yes", True),
+        ("deep=0", False),
+        ("pair=3,0.5", (3, 0.5)),
+        ("untyped=7,8", (7, 8)),
+        ("word=7", 7),
+        ("word=seven", "seven"),
+    ],
+)
+def test_values(word: str, value: object) -> None:
+    name = word.partition("=")[0].strip()
+    assert parse_settings(Made, [word]) == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "says"),
+    [
+        (["widht=3"], UnknownName, "did you mean 'widths'"),
+        (["signature=a -> b"], UnknownName, "unknown option"),
+        (["config=x"], UnknownName, "unknown option"),
+        (["widths=a,b"], InputError, "not a list of whole numbers"),
+        (["n=1.5"], InputError, "not a whole number"),
+        (["n="], InputError, "default 8"),
+        (["mode=both"], InputError, "one of global, topk"),
+        (["pair=1"], InputError, "--set pair=1,2.0"),
+        (["n"], InputError, "key=value"),
+        (["=3"], InputError, "key=value"),
+        (["n=1", "n=2"], InputError, "twice"),
+        (["share=much"], InputError, "a number or none"),
+    ],
+)
+def test_bad_values(words: list[str], error: type[InputError], says: str) -> None:
+    with pytest.raises(error, match=says):
+        parse_settings(Made, words)
+
+
+@pytest.mark.parametrize("name", programs.PROGRAMS)
+def test_every_program_can_be_built_from_its_own_defaults(name: str) -> None:
+    program_class = programs.find(name)
+    words: list[str] = []
+    for option, (_, default) in options_of(program_class).items():
+        if isinstance(default, (int, float, str, tuple)):
+            spelled = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+            words.append(f"{option}={spelled}")
+    assert isinstance(build(name, "question -> answer", words), rf.Program)
+
+
+def test_an_unknown_program_gets_the_nearest_name() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'self_consistency'"):
+        build("selfconsistency", "question -> answer")
