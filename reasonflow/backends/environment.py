@@ -65,7 +65,7 @@ def try_engine() -> Check:
 
 def apply(check: Check) -> int:
     """Run the check's pip command in this interpreter's environment, its output to stderr; pip's exit status."""
-    command = [sys.executable, "-m", "pip", *check.pip]
+    command = [sys.executable, "-m", "pip", "--quiet", *check.pip]
     return subprocess.run(command, stdout=sys.stderr, check=False).returncode
 
 

@@ -121,6 +121,11 @@ class Counters:
 class Tokenizer(Protocol):
     """The model's tokenizer with its chat template. Cheap to have without the engine."""
 
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Texts it maps to control ids: inside a user's text they must be broken apart before rendering."""
+        ...
+
     def render(self, messages: Sequence[Message]) -> Tokens:
         """The chat as token ids, ready for the assistant's turn."""
         ...

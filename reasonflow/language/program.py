@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -133,7 +133,7 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
 
     constants: handed to `plan` as they are instead of symbolic inputs.
     """
-    names = {id(module): path.removeprefix("self.") for path, module in program.named_sub_modules(dspy.Predict)}
+    names = {id(predictor): path for path, predictor in _predictors("", program, set())}
     lm, adapter = dspy.settings.lm, dspy.settings.adapter
     sites = ProgramSites(names, lm, adapter)
     outer = Tracer(sites)
@@ -144,6 +144,30 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
     plan = outer.finish(result)
     _check_result(program, plan)
     return Traced(name=type(program).__name__, plan=plan, inputs=inputs, bindings=sites.bindings, lm=lm)
+
+
+def _predictors(path: str, value: Any, seen: set[int]) -> Iterator[tuple[str, dspy.Predict]]:
+    """Every predictor below `value` with the path DSPy names it by.
+
+    DSPy's own walks either leave out compiled submodules or go through whole histories, which grow with every call.
+    """
+    if id(value) in seen:
+        return
+    if isinstance(value, dspy.Module):
+        seen.add(id(value))
+        if isinstance(value, dspy.Predict):
+            yield path or "self", value
+            return
+        parts = [(name, part) for name, part in vars(value).items() if name not in ("history", "callbacks")]
+        below = [(f"{path}.{name}" if path else name, part) for name, part in parts]
+    elif isinstance(value, (list, tuple)):
+        below = [(f"{path}[{index}]", part) for index, part in enumerate(value)]
+    elif isinstance(value, dict):
+        below = [(f"{path}[{key!r}]", part) for key, part in value.items()]
+    else:
+        return
+    for name, part in below:
+        yield from _predictors(name, part, seen)
 
 
 def _check_result(program: Program, plan: Plan) -> None:

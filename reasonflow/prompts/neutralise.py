@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from reasonflow.backends.protocol import Message
+from reasonflow.backends.protocol import Message, Tokenizer
 
 CHAT_CONTROLS: tuple[str, ...] = (
     "<|im_start|>",
@@ -34,17 +34,9 @@ BREAK = "\u200b"
 """Put inside a control token: readers and models still see the same characters, the tokenizer no longer the token."""
 
 
-@runtime_checkable
-class SpecialTokens(Protocol):
-    """A tokenizer that knows which strings it maps to special ids."""
-
-    @property
-    def special_tokens(self) -> tuple[str, ...]: ...
-
-
-def specials_of(tokenizer: object) -> tuple[str, ...]:
-    """The strings to break in texts for this tokenizer; the common turn markers where it does not say."""
-    return tokenizer.special_tokens if isinstance(tokenizer, SpecialTokens) else CHAT_CONTROLS
+def specials_of(tokenizer: Tokenizer | None) -> tuple[str, ...]:
+    """The strings to break in texts for this tokenizer; the common turn markers where there is none."""
+    return CHAT_CONTROLS if tokenizer is None else tokenizer.special_tokens
 
 
 def neutralise(text: str, specials: tuple[str, ...] = CHAT_CONTROLS) -> str:

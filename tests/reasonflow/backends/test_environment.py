@@ -160,7 +160,7 @@ def test_fixes_run_pip_of_this_interpreter(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(environment.subprocess, "run", run)
     status = environment.apply(Check(name="x", status="fail", detail="", pip=("uninstall", "-y", "y")))
     assert status == 3
-    assert ran == [[environment.sys.executable, "-m", "pip", "uninstall", "-y", "y"]]
+    assert ran == [[environment.sys.executable, "-m", "pip", "--quiet", "uninstall", "-y", "y"]]
 
 
 def test_an_engine_that_does_not_import_fails_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def test_text_without_markers_is_untouched() -> None:
 
 
 def test_a_tokenizer_that_does_not_say_gets_the_common_markers() -> None:
-    assert specials_of(object()) == CHAT_CONTROLS
+    assert specials_of(None) == CHAT_CONTROLS
 
 
 def test_text_parts_of_mixed_contents_are_neutralised_too() -> None:
