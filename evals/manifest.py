@@ -6,10 +6,8 @@ import fcntl
 import hashlib
 import json
 import os
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +15,7 @@ import dspy
 
 from reasonflow.errors import InputError
 from reasonflow.evals.dataset import Problem, digest
+from reasonflow.evals.provenance import commit, versions
 
 FILE = "manifest.json"
 LOCK = ".lock"
@@ -50,8 +49,8 @@ def describe(
             name: _plain(value) for name, value in sorted(lm.kwargs.items()) if name not in ("seed", "api_key")
         },
         "engine": _engine(lm),
-        "versions": {name: _version(name) for name in ("reasonflow", "dspy", "math-verify", "reasoning-gym")},
-        "commit": _commit(),
+        "versions": versions(("reasonflow", "dspy", "math-verify", "reasoning-gym")),
+        "commit": commit(),
     }
 
 
@@ -129,31 +128,6 @@ def _engine(lm: dspy.LM) -> dict[str, str]:
     """The engine's own fingerprint; empty for language models that are not ours."""
     runtime = getattr(getattr(lm, "engine", None), "runtime", None)
     return {} if runtime is None else {name: str(value) for name, value in runtime.backend.fingerprint().items()}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of the ReasonFlow checkout this is, `+` where files differ from it; None for an installed package."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        commit = _git(root, "rev-parse", "--short=12", "HEAD")
-        return f"{commit}+" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
-    except (OSError, subprocess.SubprocessError):
-        return None  # no git here, or a checkout it does not trust: the versions must do
-
-
-def _git(root: Path, *words: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
-    ).stdout.strip()
 
 
 def _plain(value: Any) -> Any:

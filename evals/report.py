@@ -42,7 +42,7 @@ class Report:
     call_wall_s: float
     """Mean seconds of one program call, while others ran beside it."""
     wall_s: float
-    """Seconds of the whole evaluation, all sessions."""
+    """Seconds of the whole evaluation, all sessions, without engine starts."""
     tokens_per_s: float | None
     """Output tokens of all samples over the whole time."""
     errors: int
@@ -138,7 +138,11 @@ def _rows(report: Report) -> Iterable[tuple[str, str, str]]:
     yield "total tokens", _count(report.total_tokens), "mean; input and output of all calls"
     yield "cached share", _show(report.cached_share, "{:.1%}"), "of prompt tokens"
     rate = "" if report.tokens_per_s is None else f", {report.tokens_per_s:,.0f} output tokens a second"
-    yield "wall time", f"{report.wall_s:.1f} s", f"{report.call_wall_s:.1f} s a run, side by side{rate}"
+    yield (
+        "wall time",
+        f"{report.wall_s:.1f} s",
+        f"after the engine's start; {report.call_wall_s:.1f} s a run, side by side{rate}",
+    )
     yield "errors", str(report.errors), "runs that failed; they count as wrong"
     yield "repairs", str(report.repaired), "runs with a text that had to be repaired to be read"
     if report.ungraded:

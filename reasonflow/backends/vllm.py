@@ -33,7 +33,7 @@ from reasonflow.backends.protocol import (
 from reasonflow.backends.vllm_engine_thread import EngineThread, Sample, SteppedEngine, Update
 from reasonflow.backends.vllm_settings import VllmSettings
 from reasonflow.backends.vllm_versions import VllmEngine
-from reasonflow.errors import BackendError, EngineDead, EngineStartError, InputError, PromptTooLong
+from reasonflow.errors import BackendError, EngineDead, EngineStartError, InputError, PromptTooLong, ReasonFlowError
 
 _ACTIVE: dict[EngineThread, str] = {}
 """Engines of this process that were started and are not yet gone, with their models."""
@@ -275,12 +275,12 @@ class _Group:
         """Ids of the samples still in the engine."""
         return [id for id, place in self._places.items() if place not in self._done]
 
-    def take(self, news: Sequence[Update] | BackendError) -> None:
+    def take(self, news: Sequence[Update] | ReasonFlowError) -> None:
         """A step's updates, or the error that ended the request."""
         if self.result.done():  # cancelled meanwhile
             return
         try:
-            if isinstance(news, BackendError):
+            if isinstance(news, ReasonFlowError):
                 raise news
             for update in news:
                 self._take(update)
@@ -321,27 +321,22 @@ class _Group:
             self._observe((place, completion))
 
 
-def _all_params(engine: Any, request: Request, prompt_tokens: int, stream: bool) -> list[Any]:
+def _all_params(engine: VllmEngine, request: Request, prompt_tokens: int, stream: bool) -> list[Any]:
     """The engine's parameters of each sample. Raises InputError where a value is out of its range."""
-    from reasonflow.backends.vllm_versions import sampling_params
-
     if request.n < 1:
         raise InputError(f"a request for {request.n} samples", why="n must be at least 1", fix="ask for one or more")
-    try:
-        return [
-            sampling_params(
-                request.sampling,
-                defaults=engine.generation_defaults,
-                window=engine.window,
-                prompt_tokens=prompt_tokens,
-                sample=sample,
-                stream=stream,
-                ceiling=engine.max_tokens_ceiling,
-            )
-            for sample in range(request.n)
-        ]
-    except ValueError as error:
-        raise InputError("vLLM refuses these sampling options", why=str(error), fix="change them") from error
+    return [
+        vllm_versions.sampling_params(
+            request.sampling,
+            defaults=engine.generation_defaults,
+            window=engine.window,
+            prompt_tokens=prompt_tokens,
+            sample=sample,
+            stream=stream,
+            ceiling=engine.max_tokens_ceiling,
+        )
+        for sample in range(request.n)
+    ]
 
 
 def _check_prompt(tokens: Tokens, window: int | None, label: str) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from reasonflow.backends.protocol import FinishReason, Tokens
-from reasonflow.errors import BackendError, EngineDead
+from reasonflow.errors import EngineDead, ReasonFlowError
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Update:
     prompt_logprobs: tuple[float, ...] = ()
 
 
-Deliver = Callable[["Sequence[Update] | BackendError"], None]
+Deliver = Callable[["Sequence[Update] | ReasonFlowError"], None]
 """Called on the loop that submitted: the updates of a step, or the error that ended all its samples."""
 
 
@@ -71,7 +71,7 @@ class SteppedEngine(Protocol):
         ...
 
     def add(self, sample: Sample) -> None:
-        """Queue a sample. Raises BackendError or InputError if the engine refuses it."""
+        """Queue a sample. Raises InputError if the engine refuses it."""
         ...
 
     def abort(self, ids: Iterable[str]) -> None:
@@ -139,7 +139,7 @@ class EngineThread:
                     engine.add(sample)
                     added.append(sample.id)
                     self._waiting[sample.id] = waiting
-            except BackendError as error:
+            except ReasonFlowError as error:
                 self._forget(engine, added)
                 _post(waiting.loop, waiting.deliver, error)
 

@@ -43,6 +43,7 @@ def starting(settings: Mapping[str, str], log: Path | None) -> Iterator[None]:
         stack.enter_context(_environment(settings))
         stack.enter_context(_interrupts_blocked())
         stack.enter_context(_script_hidden())
+        stack.enter_context(_tracebacks_kept())
         if log is not None:
             stack.enter_context(_quiet())
             stack.enter_context(_logging_to(log))
@@ -91,6 +92,16 @@ def _script_hidden() -> Iterator[None]:
         yield
     finally:
         names.update(before)
+
+
+@contextmanager
+def _tracebacks_kept() -> Iterator[None]:
+    """The user's tracebacks look as before: torch.distributed would put "[rank0]:" before each of their lines."""
+    before = sys.excepthook
+    try:
+        yield
+    finally:
+        sys.excepthook = before
 
 
 @contextmanager

@@ -108,6 +108,10 @@ class VllmSettings:
         }
         if self.device == "cpu":
             arguments["enforce_eager"] = True  # torch.compile needs minutes here
+            # A seeded sample whose prefill is cut in two kills vLLM's CPU engine ("CPU Generator does not use offset",
+            # seen with 0.32), so a prompt is always computed in one step.
+            arguments["enable_chunked_prefill"] = False
+            arguments["max_num_batched_tokens"] = max(self.max_num_batched_tokens or 0, self.window or 0) or None
             arguments["block_size"] = self.block_size
             arguments["kv_cache_memory_bytes"] = int((self.kv_cache_gib or CPU_CACHE_GIB) * GIB)
         else:

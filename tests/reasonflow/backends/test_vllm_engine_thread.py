@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from reasonflow.backends.vllm_engine_thread import EngineThread, Sample, Update
-from reasonflow.errors import BackendError, EngineDead
+from reasonflow.errors import BackendError, EngineDead, InputError, ReasonFlowError
 
 
 class Counting:
@@ -32,7 +32,7 @@ class Counting:
     def add(self, sample: Sample) -> None:
         self.threads.add(threading.get_ident())
         if sample.params is None:
-            raise BackendError("refused")
+            raise InputError("refused")
         self.left[sample.id] = sample.params
         self.order.append(sample.id)
 
@@ -68,16 +68,16 @@ class Heard:
 
     def __init__(self, ends: int) -> None:
         self.updates: list[Update] = []
-        self.errors: list[BackendError] = []
+        self.errors: list[ReasonFlowError] = []
         self.calls = 0
         self._ends = ends
         self.begun = asyncio.Event()
         self.done = asyncio.Event()
 
-    def __call__(self, news: Sequence[Update] | BackendError) -> None:
+    def __call__(self, news: Sequence[Update] | ReasonFlowError) -> None:
         self.calls += 1
         self.begun.set()
-        if isinstance(news, BackendError):
+        if isinstance(news, ReasonFlowError):
             self.errors.append(news)
             self.done.set()
             return

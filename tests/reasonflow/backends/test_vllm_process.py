@@ -38,6 +38,13 @@ def test_interrupts_are_blocked_meanwhile_and_the_script_is_hidden() -> None:
     assert (vars(main).get("__file__"), vars(main).get("__spec__")) == before
 
 
+def test_tracebacks_look_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sys.excepthook
+    with starting({}, None):
+        monkeypatch.setattr(sys, "excepthook", print)
+    assert sys.excepthook is before
+
+
 def test_the_engines_logger_writes_to_the_file_and_no_other_logger_does(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

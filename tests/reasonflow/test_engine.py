@@ -1,0 +1,109 @@
+"""Whole programs on the real engine with the embedded model."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import dspy
+import pytest
+
+import reasonflow as rf
+from reasonflow.backends.protocol import Counters
+from reasonflow.runtime.record import Run
+
+pytestmark = pytest.mark.engine
+
+FACTS = " ".join(f"Fact {i}: box {i} holds {i * 7 % 13} red and {i * 5 % 11} blue balls." for i in range(30))
+
+
+def counters(lm: dspy.LM) -> Counters:
+    runtime = lm.engine.runtime
+    found: Counters = runtime.run(runtime.backend.counters)
+    return found
+
+
+def call(lm: dspy.LM, program: rf.Program, **inputs: Any) -> Run:
+    with dspy.context(lm=lm):
+        run: Run = program(**inputs).run
+    return run
+
+
+def test_siblings_of_a_cold_prompt_share_all_its_full_blocks(embedded_lm: dspy.LM) -> None:
+    run = call(embedded_lm, rf.SelfConsistency(n=8), problem=f"A cold prompt, number 1. {FACTS} How many in box 3?")
+    block = embedded_lm.engine.runtime.backend.block_size
+    prompt = run.spans[0].input_tokens
+    assert prompt >= 4 * block
+    full = prompt // block * block
+    # The engine computes at least the last token of a prompt, even where it fills its block exactly.
+    expected = full if full < prompt else full - block
+    assert sorted(span.cached_tokens or 0 for span in run.spans)[1:] == [expected] * 7
+    assert f"{run.usage.cached_tokens:,} cached" in str(run.explain())
+
+
+def test_sums_of_a_run_equal_the_engines_counters(embedded_lm: dspy.LM) -> None:
+    before = counters(embedded_lm)
+    program = rf.PDR(widths=(3, 2), workspace_tokens=48)
+    run = call(embedded_lm, program, problem="What is 3 + 4? Answer with 7.")
+    after = counters(embedded_lm)
+    assert run.usage.calls == 3 + 2 + 1 + 2
+    assert run.usage.input_tokens == after.prompt_tokens - before.prompt_tokens
+    assert run.usage.cached_tokens == after.cached_tokens - before.cached_tokens
+    assert run.usage.output_tokens == after.output_tokens - before.output_tokens
+    assert after.running == after.waiting == 0
+
+
+def test_eight_samples_cost_less_than_twice_one(embedded_lm: dspy.LM) -> None:
+    def seconds(n: int, attempt: int) -> float:
+        program = rf.SelfConsistency(n=n, config={"max_tokens": 48, "min_tokens": 48})
+        began = time.perf_counter()
+        call(embedded_lm, program, problem=f"Attempt {attempt} with {n}. What is 12 + 30? The answer is a number.")
+        return time.perf_counter() - began
+
+    alternating = [(seconds(1, attempt), seconds(8, attempt)) for attempt in range(4)]
+    one, eight = (min(times) for times in zip(*alternating, strict=True))
+    assert eight < 2 * one
+
+
+def test_many_seeded_prompts_longer_than_one_step_do_not_hurt_the_engine(embedded_lm: dspy.LM) -> None:
+    program = rf.SelfConsistency(n=2, config={"max_tokens": 8})
+
+    async def together() -> list[dspy.Prediction | BaseException]:
+        calls = (program.acall(problem=f"{i} {FACTS} {FACTS} {FACTS} What is {i} + 1?") for i in range(6))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    with dspy.context(lm=embedded_lm):
+        outs = asyncio.run(together())
+    engine_errors = [out for out in outs if isinstance(out, rf.ReasonFlowError)]
+    assert engine_errors == []
+
+
+def test_seeds_repeat_samples_and_others_differ(embedded_lm: dspy.LM) -> None:
+    def text(seed: int) -> str:
+        with dspy.context(lm=embedded_lm.copy(seed=seed, max_tokens=24)):
+            out: str = rf.Generate("problem -> story", style="text")(problem="Tell me about a fox.").story
+        return out
+
+    assert text(1) == text(1)
+    assert text(1) != text(2)
+
+
+def test_a_cancelled_run_leaves_the_engine(embedded_lm: dspy.LM) -> None:
+    program = rf.SelfConsistency(n=8, config={"max_tokens": 512, "min_tokens": 512})
+
+    async def cut_short() -> None:
+        task = asyncio.create_task(program.acall(problem="Count as far as you can."))
+        while counters(embedded_lm).running == 0:
+            await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with dspy.context(lm=embedded_lm):
+        asyncio.run(cut_short())
+    deadline = time.monotonic() + 5
+    while counters(embedded_lm).running and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert counters(embedded_lm).running == 0
+    assert embedded_lm.engine.runtime.scheduler.running == 0
