@@ -18,6 +18,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import anyio
+
 from reasonflow.backends.protocol import Backend, Completion, Observer, Request
 from reasonflow.errors import BackendError, ProgramError
 from reasonflow.runtime.scheduler import Scheduler, Ticket
@@ -121,7 +123,8 @@ class Runtime:
         except asyncio.CancelledError:
             if not ended.done():
                 job.cancel()
-                await asyncio.wait([ended])
+                with anyio.CancelScope(shield=True):  # anyio's scopes cancel again and again
+                    await asyncio.wait([ended])
             if not ended.cancelled():
                 ended.exception()  # seen: the caller's own cancellation is what leaves
             raise

@@ -85,6 +85,7 @@ def test_seeds_repeat_samples_and_others_differ(embedded_lm: dspy.LM) -> None:
             out: str = rf.Generate("problem -> story", style="text")(problem="Tell me about a fox.").story
         return out
 
+    text(1)  # a cached prefix is computed in other steps than a cold one, and bfloat16 rounds differently then
     assert text(1) == text(1)
     assert text(1) != text(2)
 
@@ -94,8 +95,8 @@ def test_a_cancelled_run_leaves_the_engine(embedded_lm: dspy.LM) -> None:
 
     async def cut_short() -> None:
         task = asyncio.create_task(program.acall(problem="Count as far as you can."))
-        while counters(embedded_lm).running == 0:
-            await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)
+        assert counters(embedded_lm).running == 8
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

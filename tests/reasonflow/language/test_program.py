@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import anyio
 import dspy
 import pytest
 from dspy.utils.exceptions import AdapterParseError
@@ -122,6 +123,19 @@ def test_a_cancelled_await_takes_the_run_off_the_engine() -> None:
     runtime = lm.engine.runtime
     assert runtime.scheduler.running == 0
     assert runtime.run(runtime.backend.counters).running == 0
+
+
+def test_a_deadline_around_an_await_returns_only_when_the_run_is_off_the_engine() -> None:
+    lm = rf.scripted("\\boxed{1}", latency=60.0, clock=None)
+    runtime = lm.engine.runtime
+
+    async def main() -> int:
+        with dspy.context(lm=lm), anyio.move_on_after(0.05):
+            await rf.SelfConsistency(n=4).acall(problem="p")
+        running: int = runtime.scheduler.running
+        return running
+
+    assert asyncio.run(main()) == 0
 
 
 def test_dspy_sees_traces_usage_and_history_in_plan_order() -> None:
