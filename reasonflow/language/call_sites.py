@@ -35,7 +35,7 @@ class Generate(dspy.Predict):
         the whole text is the output. "fields": the DSPy adapter's own format.
     config: sampling settings (temperature, top_p, top_k, min_p, max_tokens, stop, seed, ...); the same may be given
         as keywords.
-    solution_tokens: how much of a record's text flows into later prompts; None: all of it.
+    solution_tokens: how much of a record's text flows into later prompts, counted from its end; None: all of it.
     retries: how often a completion that cannot be parsed is asked for again.
 
     Inside a plan, calling it with the signature's inputs gives one record; with `n=` a list of n records, also for n=1.

@@ -29,7 +29,7 @@ class Site:
     sampling: Sampling
     """The site's own settings over those of its language model; None is left to the engine."""
     solution_tokens: int | None
-    """How much of a record's text may flow into later prompts."""
+    """How much of a record's text may flow into later prompts, counted from its end."""
     retries: int
     """How often a completion that cannot be parsed is asked for again."""
     adapter: dspy.Adapter | None

@@ -18,6 +18,7 @@ from reasonflow.prompts.parse import parse
 from reasonflow.prompts.render import PromptTemplate
 from reasonflow.prompts.styles import answer_field
 from reasonflow.prompts.thinking import opens_thought
+from reasonflow.runtime.fitting import render_to_fit
 from reasonflow.runtime.record import Run, label
 from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.scheduler import Ticket
@@ -67,7 +68,10 @@ class CallMaker:
         assert isinstance(op, Generate)
         site, binding, runtime = op.site, self.bindings[op.site.name], self.runtimes[op.site.name]
         inputs = {name: flowing(value) for name, value in zip(op.fields, values, strict=True)}
-        prompt = template(site).render(inputs, runtime.backend.tokenizer)
+        backend = runtime.backend
+        prompt, cut = render_to_fit(template(site), inputs, backend.tokenizer, backend.window, site.sampling.max_tokens)
+        if cut:
+            self.run.repairs.append(f"{label(node.name, indices)}: {cut}")
         wanted = op.n or 1
         greedy = site.sampling.temperature == 0
         asked = 1 if greedy else wanted
@@ -160,7 +164,7 @@ def read(
         return None, ("not parsed",), error
     solution = parsed.text
     if site.solution_tokens is not None and completion.output_tokens > site.solution_tokens and tokenizer is not None:
-        solution = tokenizer.decode(tokenizer.encode(parsed.text)[: site.solution_tokens])
+        solution = tokenizer.decode(tokenizer.encode(parsed.text)[-site.solution_tokens :])  # its end holds the answer
     return Record(parsed.fields, parsed.text, parsed.thinking, solution), parsed.repairs, None
 
 

@@ -102,13 +102,13 @@ def test_only_the_solution_flows_on_and_thinking_never() -> None:
         prompts.append(prompt)
         return "<think>secret thoughts</think>one two three four five six \\boxed{1}"
 
-    program = rf.SequentialRefine(rounds=1, solution_tokens=3)
+    program = rf.SequentialRefine(rounds=1, solution_tokens=6)
     with dspy.context(lm=rf.scripted(answer)):
         out = program(problem="p")
     assert out.answer == "1"
     assert "secret" not in prompts[1]
-    assert "one two" in prompts[1]
-    assert "six" not in prompts[1]
+    assert "six \\boxed{1}" in prompts[1]
+    assert "one two" not in prompts[1]
 
 
 def test_greedy_samples_run_once() -> None:
