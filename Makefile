@@ -35,9 +35,10 @@ ADVICE = printf '%s\n' \
   'build of torch. Name the CPU package index that the installation page of PyTorch gives, and try again:' \
   '  make demo PIP_ARGS="--extra-index-url ADDRESS"' >&2
 
-demo: $(STAMP)  ## one sample against a vote of eight, on a generated task and the embedded model
-	$(BIN)/reasonflow eval chain_of_thought --limit $(DEMO_LIMIT)
-	$(BIN)/reasonflow eval self_consistency --limit $(DEMO_LIMIT) --set n=8
+demo: $(STAMP)  ## eight samples one by one against their vote, on a generated task and the embedded model
+	@rm -rf runs/demo
+	$(BIN)/reasonflow eval chain_of_thought --limit $(DEMO_LIMIT) --samples 8 --out runs/demo/single
+	$(BIN)/reasonflow eval self_consistency --limit $(DEMO_LIMIT) --set n=8 --out runs/demo/vote
 
 test: lint  ## everything but the tests marked long: lint, types, tests with a real engine
 	$(BIN)/python -m pytest -m 'not long'

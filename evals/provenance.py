@@ -6,21 +6,15 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from reasonflow.backends.hardware import device, device_name
+from reasonflow.backends.facts import device, installed
+from reasonflow.backends.hardware import device_name
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Package -> installed version; those that are not installed are left out. Python stands among them."""
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version(), **installed(packages)}
 
 
 def commit() -> str | None:

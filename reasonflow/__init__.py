@@ -10,6 +10,7 @@ from reasonflow.language.program import Program
 from reasonflow.runtime.notes import note
 
 # isort: split
+from reasonflow.evals.metrics import math_equal
 from reasonflow.programs.chain_of_thought import ChainOfThought
 from reasonflow.programs.pdr import PDR
 from reasonflow.programs.self_consistency import SelfConsistency
@@ -30,6 +31,7 @@ __all__ = [
     "each",
     "fork",
     "loop",
+    "math_equal",
     "note",
     "scripted",
     "select",

