@@ -21,8 +21,8 @@ FLOORS = ("programs", "optimizers", "evals")
 EXPORTS = frozenset(
     {
         "ChainOfThought", "Choice", "Generate", "PDR", "Program", "ReasonFlowError", "SelfConsistency",
-        "SequentialRefine", "answer", "call", "each", "fork", "loop", "math_equal", "note", "scripted", "select", "vllm", "vote",
-        "when",
+        "SequentialRefine", "answer", "call", "each", "fork", "loop", "math_equal", "note", "scripted", "select",
+        "vllm", "vote", "when",
     }
 )  # fmt: skip
 """What users may rely on. Changing this list is a decision, and a line in the changelog."""
