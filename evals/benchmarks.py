@@ -159,7 +159,7 @@ def load(
         if benchmark is not None:
             raise InputError("a benchmark and a data file were both given", fix="use either --benchmark or --data")
         return choose(read_problems(data), limit, seed)
-    name = benchmark or DEFAULT
+    name = DEFAULT if benchmark is None else benchmark
     if name in GENERATED or name.startswith(PREFIX):
         task = GENERATED.get(name) or parse_task(name)
         label = name if name in GENERATED else task.dataset

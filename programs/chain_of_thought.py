@@ -7,6 +7,7 @@ from typing import Any
 import dspy
 
 import reasonflow as rf
+from reasonflow.language.signatures import read_signature
 
 
 class ChainOfThought(rf.Program):
@@ -19,8 +20,8 @@ class ChainOfThought(rf.Program):
     def __init__(
         self, signature: str | type[dspy.Signature] = "problem -> answer", *, config: dict[str, Any] | None = None
     ) -> None:
-        self.signature = dspy.ensure_signature(signature)
-        self.solve = rf.Generate(signature, config=config)
+        self.signature = read_signature(signature)
+        self.solve = rf.Generate(self.signature, config=config)
 
     def plan(self, **inputs: Any) -> Any:
         return rf.answer(self.solve(**inputs))

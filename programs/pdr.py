@@ -9,6 +9,7 @@ import dspy
 
 import reasonflow as rf
 from reasonflow.errors import InputError
+from reasonflow.language.signatures import read_signature
 from reasonflow.programs.refinement import about, extended
 
 Distiller = Literal["summary", "top_k"]
@@ -52,11 +53,13 @@ class PDR(rf.Program):
         solution_tokens: int = 2048,
         config: dict[str, Any] | None = None,
     ) -> None:
-        if not widths:
+        if not isinstance(widths, (tuple, list)) or not widths:
             raise InputError("PDR needs at least one round of drafts", fix="widths=(8,) is one round of eight drafts")
+        if k < 1:
+            raise InputError(f"k={k} passes no draft on", fix="let the grader name at least one: k=1")
         if distiller not in ("summary", "top_k"):
             raise InputError(f"unknown distiller {distiller!r}", fix='use "summary" or "top_k"')
-        task = dspy.ensure_signature(signature)
+        task = read_signature(signature)
         drafts = {"drafts": (list[str], "")}
         workspace = {"workspace": (str, "")}
         self.signature = task

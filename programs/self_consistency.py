@@ -7,6 +7,7 @@ from typing import Any
 import dspy
 
 import reasonflow as rf
+from reasonflow.language.signatures import read_signature
 
 
 class SelfConsistency(rf.Program):
@@ -24,8 +25,8 @@ class SelfConsistency(rf.Program):
         *,
         config: dict[str, Any] | None = None,
     ) -> None:
-        self.signature = dspy.ensure_signature(signature)
-        self.solve = rf.Generate(signature, config=config)
+        self.signature = read_signature(signature)
+        self.solve = rf.Generate(self.signature, config=config)
         self.n = rf.Choice(n)
         self.by = by or list(self.signature.output_fields)[-1]
 

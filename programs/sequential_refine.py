@@ -7,6 +7,7 @@ from typing import Any
 import dspy
 
 import reasonflow as rf
+from reasonflow.language.signatures import read_signature
 from reasonflow.programs.refinement import about, extended
 
 _REFINE = (
@@ -32,7 +33,7 @@ class SequentialRefine(rf.Program):
         solution_tokens: int = 2048,
         config: dict[str, Any] | None = None,
     ) -> None:
-        task = dspy.ensure_signature(signature)
+        task = read_signature(signature)
         solution = {"solution": (str, "")}
         reads = {**solution, "flaws": (str, "")} if analyse else solution
         self.signature = task

@@ -40,6 +40,10 @@ class ReasonFlowError(Exception):
         return _rebuild, (type(self), self.what, self.why, self.fix)
 
 
+_LISTED = 48
+"""Known names an error lists at most; of more it lists the nearest."""
+
+
 def _rebuild(kind: type[ReasonFlowError], what: str, why: str, fix: str) -> ReasonFlowError:
     return kind(what, why=why, fix=fix)
 
@@ -63,12 +67,15 @@ class UnknownName(InputError):
     def among(cls, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> UnknownName:
         """The error for `name`, which is none of `known`; `kind` is the noun ("program", "benchmark")."""
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        listing = ", ".join(names) or "none"
+        near = difflib.get_close_matches(name, names, n=8, cutoff=0.5)
+        shown = names if len(names) <= _LISTED else near or names[:8]
+        listing = ", ".join(shown) or "none"
+        if len(shown) < len(names):
+            listing += f", and {len(names) - len(shown)} more"
         return cls(
             f"unknown {kind} {name!r}",
             why=f"known: {listing}",
-            fix=fix or (f"did you mean {near[0]!r}?" if near else f"use one of the known {kind} names"),
+            fix=fix or (f"did you mean {near[0]!r}?" if near else "use one of these"),
         )
 
 

@@ -23,7 +23,14 @@ def overhead(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     repeats: Annotated[int, typer.Option(min=1, help="Measurements of each arm at each width; the median counts.")] = 7,
 ) -> None:
-    """CPU time per branch on engines that do nothing: ours, and DSPy's own two ways to fan out."""
+    """CPU time per branch on engines that do nothing: ours, and DSPy's own two ways to fan out.
+
+    Examples:
+
+      reasonflow bench overhead
+
+      reasonflow bench overhead --repeats 3 --json
+    """
     from reasonflow.evals.performance.overhead import measure_overhead
 
     result = measure_overhead(repeats=repeats)

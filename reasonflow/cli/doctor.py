@@ -21,7 +21,14 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check whether an engine can start here. Exit code 0: yes, 1: no."""
+    """Check whether an engine can start here. Exit code 0: yes, 1: no.
+
+    Examples:
+
+      reasonflow doctor
+
+      reasonflow doctor --fix
+    """
     from reasonflow.backends.environment import can_start, examine, try_engine
     from reasonflow.backends.facts import gather
 

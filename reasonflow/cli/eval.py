@@ -40,8 +40,8 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Samples and results; the same command goes on there.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-    temperature: Annotated[float | None, typer.Option(min=0.0)] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0)] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the samples; 0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Generated tokens per call at most.")] = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Runs side by side; as many as the engine takes if not given.")
@@ -74,7 +74,7 @@ def evaluate(
     signature = f"{', '.join(problems[0].inputs)} -> answer"
     made = build(program, signature, arguments)
     made.explain()
-    name = data.stem if data else benchmark or DEFAULT
+    name = data.stem if data else DEFAULT if benchmark is None else benchmark
     folder = out or default_folder(program, name, model, seed)
     lm = open_lm(model, temperature=temperature, top_p=top_p, max_tokens=max_tokens, verbose=verbose)
     console = Console(stderr=True)

@@ -6,10 +6,11 @@ Exit codes: 0 done, 1 a run failed, 2 wrong input, 130 interrupted.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from reasonflow.errors import InputError, ProgramError, ReasonFlowError
+from reasonflow.errors import InputError, ProgramError, PromptTooLong, ReasonFlowError
 
 app = typer.Typer(
     name="reasonflow",
@@ -19,6 +20,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from reasonflow import __version__
+
+        typer.echo(f"reasonflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def reasonflow(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Parallel reasoning programs on a local vLLM engine that shares their prefixes."""
 
 
 def register() -> None:
@@ -44,7 +62,7 @@ def main() -> None:
         sys.exit(130)
     except ReasonFlowError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, (InputError, ProgramError)) else 1)
+        sys.exit(2 if isinstance(error, (InputError, ProgramError, PromptTooLong)) else 1)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,12 @@ def models(
     """List the models on this machine: the embedded one, and those in the Hugging Face cache.
 
     Any other Hugging Face name works as well; its files are downloaded at first use. So does a folder.
+
+    Examples:
+
+      reasonflow models
+
+      reasonflow models --json
     """
     found = [embedded(), *cached()]
     if as_json:
@@ -38,7 +44,8 @@ def models(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "state", "size", "where")
+    table = Table("model", "state", "size")
+    table.add_column("where", overflow="fold")  # a path cut short is of no use
     for model in found:
         size = "–" if model.bytes is None else f"{model.bytes / 1e9:.2f} GB"
         table.add_row(model.name, model.state, size, f"{model.where}\n{model.note}" if model.note else model.where)

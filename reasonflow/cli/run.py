@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from reasonflow.cli.options import build, open_lm
-from reasonflow.errors import InputError, UnknownName
+from reasonflow.errors import AnswerError, InputError, UnknownName
 
 
 def run(
@@ -20,8 +21,8 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
     ] = None,
     model: Annotated[str, typer.Option(help="embedded, a folder, or a Hugging Face name.")] = "embedded",
-    temperature: Annotated[float | None, typer.Option(min=0.0)] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0)] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the samples; 0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Generated tokens per call at most.")] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds draw equal samples.")] = 0,
     as_json: Annotated[
@@ -39,13 +40,21 @@ def run(
       reasonflow run pdr "How many primes are below 100?" --set widths=4,2 --model Qwen/Qwen3-8B --json
     """
     import dspy
+    from dspy.utils.exceptions import AdapterParseError
 
     made = build(program, signature, settings or ())
     names = tuple(made.input_names())
     values = _values(inputs, names)
     lm = open_lm(model, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, verbose=verbose)
-    with dspy.context(lm=lm):
-        out = made(**values)
+    try:
+        with dspy.context(lm=lm):
+            out = made(**values)
+    except AdapterParseError as error:
+        raise AnswerError(
+            f"the model's text cannot be read as {', '.join(error.signature.output_fields)}",
+            why=f"it wrote {_brief(error.lm_response)}",
+            fix="try another --seed, more --max-tokens, or a larger --model",
+        ) from error
     if explain:
         print(out.run.explain(), file=sys.stderr)
     if as_json:
@@ -58,14 +67,27 @@ def run(
 
 def _values(words: list[str], names: tuple[str, ...]) -> dict[str, str]:
     """The inputs by name: one bare text for a single field, field=value otherwise."""
-    if len(words) == 1 and len(names) == 1 and not words[0].startswith(f"{names[0]}="):
-        return {names[0]: words[0]}
+    if not any(word.strip() for word in words):
+        raise InputError("the input is empty", fix=f"give the {names[0] if names else 'program'} as a text in quotes")
+    if len(words) == 1 and len(names) == 1:
+        field, equals, _ = words[0].partition("=")
+        # A problem may hold an equation; a word that nearly names the field is a slip.
+        if not equals or not difflib.get_close_matches(field, names, n=1, cutoff=0.75):
+            return {names[0]: words[0]}
     values: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            raise InputError(f"{word!r} is not of the form field=value", fix=f"the fields are {', '.join(names)}")
+            raise InputError(
+                f"{word!r} is not of the form field=value",
+                fix=f"put a text in quotes; several fields ({', '.join(names)}) each as field=value",
+            )
         if name not in names:
             raise UnknownName.among("input", name, names)
         values[name] = value
     return values
+
+
+def _brief(text: object) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= 300 else f"{shown[:150]} … {shown[-150:]}"

@@ -13,6 +13,7 @@ from reasonflow.backends.protocol import Sampling
 from reasonflow.errors import InputError, ProgramError, UnknownName
 from reasonflow.language.choices import resolve
 from reasonflow.language.refs import Ref, state_of
+from reasonflow.language.signatures import read_signature
 from reasonflow.language.tracing import Binding, Tracer, tracer
 from reasonflow.plan.check import MAX_WIDTH
 from reasonflow.plan.nodes import Generate as GenerateOp
@@ -23,7 +24,8 @@ from reasonflow.runtime.seeds import run_seed
 
 _SAMPLING = {field.name for field in dataclass_fields(Sampling)}
 _SEEDING = {"seed", "rollout_id"}
-_IGNORED_LM_SETTINGS = {"n", "num_generations", "rollout_id", "seed", "prompt_cache", "timeout"}
+_LEAST = {"temperature": 0, "max_tokens": 1, "min_tokens": 0, "top_p": 0, "min_p": 0}
+"""The least number of each sampling option that has one."""
 
 
 class Generate(dspy.Predict):
@@ -54,13 +56,10 @@ class Generate(dspy.Predict):
     ) -> None:
         settings = {**(config or {}), **options}
         _check_settings(settings)
-        declared = dspy.Signature(signature) if isinstance(signature, str) else signature
-        if not declared.output_fields:
-            raise InputError(
-                "this signature has no outputs",
-                why="a call that gives nothing cannot be used by anything",
-                fix='name one after an arrow: "problem -> answer"',
-            )
+        if solution_tokens is not None:
+            _check_least("solution_tokens", solution_tokens, 1)
+        _check_least("retries", retries, 0)
+        declared = read_signature(signature)
         self.style = choose_style(declared, style)
         self.solution_tokens = solution_tokens
         self.retries = retries
@@ -178,6 +177,14 @@ def _check_settings(settings: dict[str, Any]) -> None:
     for name in settings:
         if name not in known:
             raise UnknownName.among("sampling option", name, known)
+    for name, least in _LEAST.items():
+        if settings.get(name) is not None:
+            _check_least(name, settings[name], least)
+
+
+def _check_least(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
+        raise InputError(f"{name}={value!r} is out of range", fix=f"give a number, {least} or more")
 
 
 def with_sampling(site: Site, **changes: Any) -> Site:

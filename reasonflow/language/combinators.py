@@ -80,6 +80,8 @@ def loop(body: Callable[[Any], Any], init: Any, until: Callable[[Any], Any] | No
     until: a function of the state's real values, asked after every round; truth ends the loop.
     """
     current = the_tracer("loop")
+    for function in (body,) if until is None else (body, until):
+        _check_callable(function, "loop")
     rounds = resolve(max_rounds)
     if isinstance(rounds, bool) or not isinstance(rounds, int) or not 1 <= rounds <= MAX_ROUNDS:
         raise InputError(
@@ -111,6 +113,8 @@ def when(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any] |
     Both sides give values of one shape; without `otherwise` the other side gives None.
     """
     current = the_tracer("when")
+    for side in (then,) if otherwise is None else (then, otherwise):
+        _check_callable(side, "when")
     test = current.lift(condition)
     name = current.path("when")
     yes, for_yes = current.body(f"{name}.then", lambda inner: then())
@@ -135,8 +139,7 @@ def call(fn: Callable[..., Any], *args: Any, cap: int = 0, effects: bool = False
     effects: it changes the world: it is never repeated, and runs even if nothing reads its result.
     """
     current = the_tracer("call")
-    if not callable(fn):
-        raise ProgramError(f"rf.call needs a function, not {type(fn).__name__}", fix="rf.call(function, value, ...)")
+    _check_callable(fn, "call")
     label = getattr(fn, "__name__", type(fn).__name__)
     name = current.path("call" if label == "<lambda>" else label)
     positions = [current.position(value) for value in (*args, *kwargs.values())]
@@ -166,6 +169,8 @@ def select(items: Any, *, indices: Any = None, scores: Any = None, k: int | None
     current, source, shape = _list("select", items)
     if (indices is None) == (scores is None):
         raise ProgramError("select() needs either indices= or scores=", fix="give one of them")
+    if k is not None:
+        k = check_width(k, "k")
     guide = current.lift(indices if scores is None else scores)
     op = nodes.Select("indices" if scores is None else "scores", k or 1, k is None)
     result = shape.item if k is None else ListShape(shape.item, min(k, shape.width), exact=False)
@@ -214,7 +219,15 @@ def _loosely_equal(one: Shape, other: Shape) -> bool:
     return one == other
 
 
+def _check_callable(fn: Any, what: str) -> None:
+    if isinstance(fn, Ref) or not callable(fn):  # a Ref is callable only to refuse
+        raise ProgramError(
+            f"rf.{what} needs a function, not {type(fn).__name__}", fix="pass the function itself: it is called later"
+        )
+
+
 def _arity(body: Callable[..., Any], what: str, *, most: int, least: int = 0) -> int:
+    _check_callable(body, what)
     if isinstance(body, dspy.Module):
         raise ProgramError(
             f"rf.{what} needs a function as its body", fix="wrap it: lambda item: self.solve(problem=item)"

@@ -90,8 +90,15 @@ class Program(dspy.Module):
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         names = self.input_names()
         if len(args) > len(names):
-            raise InputError(f"{type(self).__name__} takes {len(names)} inputs, not {len(args)}")
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
+            raise InputError(
+                f"{type(self).__name__} takes {len(names)} input{'s' if len(names) != 1 else ''}, not {len(args)}",
+                fix=f"its inputs are {', '.join(names) or 'none'}",
+            )
+        positional = dict(zip(names, args, strict=False))
+        twice = [name for name in positional if name in kwargs]
+        if twice:
+            raise InputError(f"{type(self).__name__} was given {twice[0]} twice", fix="pass it once, by its name")
+        given = {**positional, **kwargs}
         for name in given:
             if name not in names:
                 raise UnknownName.among(f"input of {type(self).__name__}", name, names)
@@ -138,9 +145,15 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
     sites = ProgramSites(names, lm, adapter)
     outer = Tracer(sites)
     inputs = program.input_names() if constants is None else ()
-    with tracing(outer), dspy.context(lm=_REFUSING_LM, adapter=_REFUSING_ADAPTER):
+    # No callbacks either: they would be told of nested programs as if these ran, with symbolic values.
+    with tracing(outer), dspy.context(lm=_REFUSING_LM, adapter=_REFUSING_ADAPTER, callbacks=[]):
         symbolic = {name: outer.input(name) for name in inputs}
-        result = outer.lift(program.plan(**(symbolic if constants is None else constants)))
+        given = program.plan(**(symbolic if constants is None else constants))
+        if given is None:
+            raise ProgramError(
+                f"{type(program).__name__}.plan returns nothing", fix="end it in `return rf.answer(...)`"
+            )
+        result = outer.lift(given)
     plan = outer.finish(result)
     _check_result(program, plan)
     return Traced(name=type(program).__name__, plan=plan, inputs=inputs, bindings=sites.bindings, lm=lm)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from reasonflow.language.tracing import Tracer
 
 _STATE = "_Ref__state"
+PRINTED = "<reasonflow.Ref "
+"""How a Ref's `repr` begins: tracing refuses texts that it slipped into, as it does through a list in an f-string."""
 
 
 class Ref:
@@ -40,6 +42,20 @@ class Ref:
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         _refuse(f"field {name!r} of a symbolic value cannot be set", "build a new value with rf.call(function, ...)")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        _refuse(
+            f"field {name!r} of a symbolic value cannot be removed", "build a new value with rf.call(function, ...)"
+        )
+
+    def __setitem__(self, key: object, value: object) -> NoReturn:
+        _refuse("an item of a symbolic value cannot be set", "build a new value with rf.call(function, ...)")
+
+    def __delitem__(self, key: object) -> NoReturn:
+        _refuse("an item of a symbolic value cannot be removed", "build a new value with rf.call(function, ...)")
+
+    def __await__(self) -> NoReturn:
+        _refuse("a symbolic value cannot be awaited", "leave out `await`: plan describes, the run waits")
 
     def __bool__(self) -> NoReturn:
         _refuse("a symbolic value has no truth yet", "use rf.when(condition, then, otherwise)")
@@ -78,13 +94,18 @@ class Ref:
 
     def __repr__(self) -> str:  # debuggers and error pages need one; it cannot be mistaken for a value
         tracer, position, shape = state_of(self)
-        return f"<Ref {tracer.nodes[position].name}: {shape}>"
+        return f"{PRINTED}{tracer.nodes[position].name}: {shape}>"
 
     def _refuse_arithmetic(self, *other: object) -> NoReturn:
         _refuse("arithmetic on a symbolic value happens at run time", "use rf.call(function, ...)")
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse_arithmetic
-    __mod__ = __rmod__ = __floordiv__ = __pow__ = __neg__ = __int__ = __float__ = __index__ = _refuse_arithmetic
+    __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __divmod__ = __rdivmod__ = _refuse_arithmetic
+    __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = (
+        _refuse_arithmetic
+    )
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = __neg__ = __pos__ = _refuse_arithmetic
+    __abs__ = __round__ = __int__ = __float__ = __index__ = _refuse_arithmetic
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         _refuse("a symbolic value cannot be pickled or copied", "return it from plan and keep the run's result")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,8 @@ from typing import Any, Literal
 
 import dspy
 
-from reasonflow.errors import ProgramError
-from reasonflow.language.refs import Ref, state_of
+from reasonflow.errors import ProgramError, RefError
+from reasonflow.language.refs import PRINTED, Ref, state_of
 from reasonflow.plan.nodes import Const, Input, Node, Op, Pack, Plan
 from reasonflow.plan.shapes import VALUE, ListShape, Shape, StructShape
 
@@ -123,6 +124,7 @@ class Tracer:
             return Ref(self, position, self.nodes[position].shape)
         if _holds_refs(value) or (nest and isinstance(value, (tuple, dict))):
             return self._pack(value, nest)
+        _check_constant(value)
         shape = ListShape(VALUE, len(value)) if isinstance(value, (list, tuple)) else VALUE
         return self.add(Const(value), (), _brief(value), shape)
 
@@ -196,6 +198,23 @@ def _holds_refs(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return any(isinstance(part, Ref) or _holds_refs(part) for part in value)
     return False
+
+
+def _check_constant(value: Any) -> None:
+    if isinstance(value, str) and PRINTED in value:
+        raise RefError(
+            "a text holds the printed form of a symbolic value",
+            why="plan() is traced before anything runs; the model would read the placeholder",
+            fix="pass the value as an input field of its own, or make the text with rf.call(function, value)",
+        )
+    if inspect.iscoroutine(value):
+        value.close()
+    if inspect.isawaitable(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
+        raise ProgramError(
+            f"a {type(value).__name__} is no value of a plan",
+            why="plan and its bodies are plain functions: they describe, and the run waits",
+            fix="write `def`, without `await` or `yield`; async functions go into rf.call(function, ...)",
+        )
 
 
 def _brief(value: Any) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reasonflow.plan.bounds import Bound, bound, node_bound
+from reasonflow.plan.explain_html import as_html
+from reasonflow.plan.explain_text import as_text
 from reasonflow.plan.nodes import (
     Answer,
     Call,
@@ -57,7 +58,7 @@ class Row:
     """Lines below the title: prompt segments, caps, what it reads."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """A plan, explained. `print` it, show it in a notebook, or take `to_json()`."""
 
@@ -113,41 +114,13 @@ class Explanation:
         }
 
     def __str__(self) -> str:
-        rows = self.rows()
-        lines = [f"{self.program}  plan {digest(self.plan)[:12]}", f"  at most: {_spell_bound(self.bound)}"]
-        for number, row in enumerate(rows):
-            last = not any(later.depth == row.depth for later in _following(rows, number))
-            lead = "│  " * row.depth
-            lines.append(f"{lead}{'└─' if last else '├─'} {row.title}{self._measured_text(row)}")
-            lines.extend(f"{lead}{'   ' if last else '│  '}     {text}" for text in row.detail)
-        lines.extend(f"  {name}: {value}" for name, value in self.totals.items())
-        lines.extend(f"  repaired: {text}" for text in self.repairs)
-        lines.extend(f"  failed: {text}" for text in self.failures)
-        return "\n".join(lines)
+        return as_text(self)
 
-    def _measured_text(self, row: Row) -> str:
-        figures = self.figures.get(row.node.name)
-        return "" if figures is None else "   → " + ", ".join(f"{v} {k}" for k, v in _shown(figures).items())
+    def __repr__(self) -> str:
+        return as_text(self)  # what a terminal shows of a last expression: the fields would fill screens
 
     def _repr_html_(self) -> str:
-        heads = list(_shown(Measured())) if self.figures else []
-        rows = []
-        for row in self.rows():
-            figures = self.figures.get(row.node.name)
-            cells = [f"<td style='text-align:right'>{v}</td>" for v in _shown(figures).values()] if figures else []
-            detail = "".join(f"<div style='opacity:.65;font-size:90%'>{html.escape(text)}</div>" for text in row.detail)
-            indent = f"padding-left:{row.depth * 2 + 0.5}em;text-align:left"
-            blank = "<td></td>" * (len(heads) - len(cells))
-            rows.append(f"<tr><td style='{indent}'>{html.escape(row.title)}{detail}</td>{''.join(cells)}{blank}</tr>")
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in ["step", *heads])
-        notes = [f"{name}: {value}" for name, value in self.totals.items()]
-        notes += [f"repaired: {text}" for text in self.repairs] + [f"failed: {text}" for text in self.failures]
-        foot = "".join(f"<div>{html.escape(text)}</div>" for text in notes)
-        return (
-            f"<div><b>{html.escape(self.program)}</b> <code>{digest(self.plan)[:12]}</code>"
-            f"<div style='opacity:.65'>at most: {html.escape(_spell_bound(self.bound))}</div>"
-            f"<table><tr>{head}</tr>{''.join(rows)}</table>{foot}</div>"
-        )
+        return as_html(self)
 
 
 def explain(program: str, plan: Plan, window: int | None) -> Explanation:
@@ -288,16 +261,6 @@ def _spell(plan: Plan, position: int) -> str:
             return node.name
 
 
-def _spell_bound(worst: Bound) -> str:
-    def tokens(count: int | None) -> str:
-        return "unbounded (no window known)" if count is None else f"{count:,}"
-
-    return (
-        f"{worst.calls} calls, {worst.alive} at once, {tokens(worst.sequential_tokens)} sequential, "
-        f"{tokens(worst.total_tokens)} total tokens, {tokens(worst.output_tokens)} generated"
-    )
-
-
 def _spell_node(worst: Bound) -> str:
     calls = "one call" if worst.calls == 1 else f"{worst.calls} calls"
     prompt = "" if worst.total_tokens is None else f", {worst.total_tokens:,} tokens"
@@ -305,29 +268,5 @@ def _spell_node(worst: Bound) -> str:
     return calls + prompt + generated
 
 
-def _shown(figures: Measured) -> dict[str, str]:
-    return {
-        "samples": f"{figures.samples}",
-        "computed": f"{figures.input_tokens - figures.cached_tokens:,}",
-        "cached": f"{figures.cached_tokens:,}",
-        "generated": f"{figures.output_tokens:,}",
-        "s queued": f"{figures.queued_s:.2f}",
-        "s running": f"{figures.running_s:.2f}",
-        "critical": f"{figures.critical_tokens:,}",
-        "failed": f"{figures.failed}",
-        "repaired": f"{figures.repaired}",
-    }
-
-
 def _figures(figures: Measured) -> dict[str, Any]:
     return {name: getattr(figures, name) for name in Measured.__slots__}
-
-
-def _following(rows: list[Row], number: int) -> list[Row]:
-    """The rows after this one, up to where its parent ends."""
-    found = []
-    for row in rows[number + 1 :]:
-        if row.depth < rows[number].depth:
-            break
-        found.append(row)
-    return found

@@ -192,7 +192,7 @@ def missing_answer(site_signature: type[dspy.Signature], record: Record) -> Adap
         adapter_name="ReasonFlow",
         signature=site_signature,
         lm_response=record.full_text,
-        parsed_result=record.fields,
+        parsed_result={name: value for name, value in record.fields.items() if value is not None},
         message=f"The text holds no {name}: neither a box nor anything that reads like an answer.",
     )
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ import anyio
 import dspy
 from anyio import to_thread
 
-from reasonflow.errors import BackendError, EngineDead, EngineStartError, ProgramError
+from reasonflow.errors import EngineDead, EngineStartError, ProgramError, RunError
 from reasonflow.plan.nodes import PURE, Answer, Call, Each, Fork, Generate, Loop, Node, Plan, When
 from reasonflow.runtime import joins
 from reasonflow.runtime.calls import CallMaker
@@ -70,7 +71,7 @@ class Executor:
     async def _each(self, node: Node, op: Each, args: list[Outcome], indices: Indices) -> Outcome:
         (items, cost), *captured = args
         if not isinstance(items, (list, tuple)):
-            raise BackendError(
+            raise RunError(
                 f"{node.name} was given {type(items).__name__} to go through ({node.source})",
                 why="rf.each needs a list at run time",
                 fix="let what computes the items return a list",
@@ -115,8 +116,10 @@ class Executor:
         state, *captured = args
         for number in range(op.max_rounds):
             state = await self.evaluate(op.body, [state, *captured], (*indices, number))
-            if op.until is not None and op.until(state[0]):
-                break
+            if op.until is not None:
+                with contained("until"):
+                    if op.until(state[0]):
+                        break
         return state
 
     async def _call(self, node: Node, op: Call, args: list[Outcome], indices: Indices) -> Outcome:
@@ -126,7 +129,8 @@ class Executor:
         path = label(node.name, indices)
         token = NOTES.set(lambda text: self.run.repairs.append(f"{path}: {text}"))
         try:
-            result = await call_function(op.fn, positional, named)
+            with contained(node.name):
+                result = await call_function(op.fn, positional, named)
         finally:
             NOTES.reset(token)
         return result, longest([cost for _, cost in args])
@@ -136,6 +140,19 @@ class Executor:
         path = label(name, indices)
         self.run.failures.append(f"{path}: {type(error).__name__}: {error}")
         return Hole(path, error)
+
+
+@contextmanager
+def contained(name: str) -> Iterator[None]:
+    """A user's function that asks Python to exit ends its run: on an event loop it would end the engine's for good."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise RunError(
+            f"{name} raised {type(error).__name__}",
+            why="inside a run a function cannot end the process",
+            fix="raise an ordinary exception there",
+        ) from error
 
 
 async def call_function(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

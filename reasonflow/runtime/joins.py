@@ -34,17 +34,22 @@ def evaluate(op: Op, args: Sequence[Any], note: Note) -> Any:
 
 def get(value: Any, key: Any) -> Any:
     """A field or an item. A field of a list is the list of that field, holes kept."""
-    if isinstance(key, tuple):
-        return value[slice(*key)]
-    if isinstance(key, int):
-        return _fill(value[key])
-    if isinstance(value, Record):
-        return value.read(key)
-    if isinstance(value, list):
+    if isinstance(value, list) and isinstance(key, str):
         return [item if isinstance(item, Hole) else get(item, key) for item in value]
-    if isinstance(value, dict):
-        return value[key]
-    return getattr(value, key)
+    try:
+        if isinstance(key, tuple):
+            return value[slice(*key)]
+        if isinstance(key, int):
+            return _fill(value[key])
+        if isinstance(value, Record):
+            return value.read(key)
+        return value[key] if isinstance(value, dict) else getattr(value, key)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise RunError(
+            f"a value of type {type(value).__name__} has no {'field' if isinstance(key, str) else 'item'} {key!r}",
+            why="its shape was not known before the run",
+            fix="check what computes it, or read it inside rf.call(function, value)",
+        ) from error
 
 
 def vote(op: Vote, items: Sequence[Any]) -> Any:
@@ -61,7 +66,7 @@ def vote(op: Vote, items: Sequence[Any]) -> Any:
         raise AnswerError(
             f"a vote over {len(items)} branches has no ballot",
             why=f"{len(holes)} branches failed, the others hold no {op.by or 'value'}",
-            fix="look at out.run.repairs; give the branches more max_tokens if their texts are cut off",
+            fix="look at error.run.repairs; give the branches more max_tokens if their texts are cut off",
         )
     return max(groups.values(), key=len)[0]
 
@@ -100,7 +105,7 @@ def all_failed(where: str, holes: Sequence[Hole]) -> BaseException:
     error = RunError(
         f"all {len(holes)} branches into {where} failed",
         why=f"the first: {type(first).__name__}: {first}",
-        fix="out.run.failures lists them all",
+        fix="error.run.failures lists them all",
     )
     error.__cause__ = first
     return error

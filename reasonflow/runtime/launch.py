@@ -8,7 +8,6 @@ from typing import Any
 import dspy
 
 from reasonflow.compiler.passes import lower
-from reasonflow.errors import ReasonFlowError
 from reasonflow.language.program import Traced
 from reasonflow.plan.explain import explain
 from reasonflow.plan.nodes import Generate, Plan
@@ -24,11 +23,18 @@ from reasonflow.runtime.values import FREE, Hole, Record, solid
 class ProgramOutput(dspy.Prediction):
     """What a program gave: a DSPy prediction with the record of its run."""
 
-    _run: Run
+    _run: Run | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        base = args[0] if args else kwargs.get("base")  # how DSPy copies
+        if isinstance(base, ProgramOutput):
+            self._run = base._run
 
     @property
     def run(self) -> Run:
         """What happened, call by call. A property and not a field: metrics and demos do not see it."""
+        assert self._run is not None, "a program's output without its run"
         return self._run
 
 
@@ -92,8 +98,8 @@ class _Launch:
             await self._start_engines()
             self.value, cost = await executor.evaluate(self.plan, given)
             complete = True
-        except ReasonFlowError as error:
-            error.run = self.run
+        except Exception as error:
+            error.run = self.run  # type: ignore[attr-defined]  # a user's exception tells it as well as ours
             raise
         finally:
             self.run.end(cost, complete=complete)

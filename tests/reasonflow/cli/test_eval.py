@@ -98,6 +98,11 @@ def test_the_table_is_the_result_and_the_same_command_resumes(
         (["pdr", "--data", "nothing.jsonl"], "there is no file"),
         (["pdr", "--data", "doubles.jsonl", "--benchmark", "gsm8k"], "both"),
         (["self_consistency", "--set", "n=100000"], "100000"),
+        (["self_consistency", "--set", "n=0"], "n=0 is out of range"),
+        (["pdr", "--set", "widths="], "at least one round"),
+        (["pdr", "--set", "workspace_tokens=0"], "out of range"),
+        (["pdr", "--set", "distiller=top_k", "--set", "k=0"], "k=0"),
+        (["pdr", "--benchmark", ""], "unknown benchmark"),
     ],
 )
 def test_wrong_input_ends_with_2_before_an_engine_opens(

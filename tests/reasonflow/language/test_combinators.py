@@ -154,6 +154,44 @@ def test_an_error_outside_any_branch_ends_the_run() -> None:
         run(lambda solve, p: rf.call(lambda p: 1 / 0, p))
 
 
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
+def test_a_function_that_wants_to_exit_ends_its_run_and_not_the_engine(ending: type[BaseException]) -> None:
+    def leave(*_: Any) -> None:
+        raise ending
+
+    class Leaving(rf.Program):
+        def __init__(self) -> None:
+            self.solve = rf.Generate("problem -> answer")
+
+        def plan(self, problem: Any, how: str) -> Any:
+            return {"value": rf.when(rf.call(lambda how: how == "call", how), lambda: self.call(), lambda: self.loop())}
+
+        def call(self) -> Any:
+            return rf.call(leave)
+
+        def loop(self) -> Any:
+            return rf.loop(lambda state: rf.call(str, state), "x", until=leave, max_rounds=2)
+
+    with dspy.context(lm=rf.scripted("\\boxed{1}")):
+        for how in ("call", "until"):
+            with pytest.raises(RunError, match=ending.__name__):
+                Leaving()(problem="x", how=how)
+        assert rf.ChainOfThought()(problem="x").answer == "1"
+
+
+def test_a_value_that_is_not_there_at_run_time_says_so() -> None:
+    with pytest.raises(RunError, match="str has no field 'answer'"):
+        run(lambda solve, p: rf.call(str, p).answer)
+    with pytest.raises(RunError, match="list has no item 7"):
+        run(lambda solve, p: rf.call(lambda p: [p], p)[7])
+
+
+def test_an_error_of_a_users_function_carries_the_run() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(lambda solve, p: rf.call(lambda text: 1 / 0, solve(problem=p).answer))
+    assert caught.value.run.usage.calls == 1  # type: ignore[attr-defined]
+
+
 def test_call_takes_async_functions_and_whole_modules() -> None:
     async def double(text: str) -> str:
         await asyncio.sleep(0)

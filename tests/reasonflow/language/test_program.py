@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
+import cloudpickle
 import dspy
 import pytest
+from dspy.utils.callback import BaseCallback
 from dspy.utils.exceptions import AdapterParseError
 
 import reasonflow as rf
@@ -43,6 +45,84 @@ def test_missing_and_unknown_inputs() -> None:
             rf.PDR()()
         with pytest.raises(InputError, match="did you mean 'problem'"):
             rf.PDR()(problm="x")
+        with pytest.raises(InputError, match="problem twice"):
+            rf.PDR()("x", problem="y")
+        with pytest.raises(InputError, match="takes 1 input, not 2"):
+            rf.PDR()("x", "y")
+
+
+def test_a_plan_that_forgets_to_return_is_refused() -> None:
+    class Forgetful(rf.Program):
+        def __init__(self) -> None:
+            self.solve = rf.Generate("problem -> answer")
+
+        def plan(self, problem: Any) -> None:
+            self.solve(problem=problem)
+
+    with dspy.context(lm=rf.scripted("\\boxed{1}")), pytest.raises(ProgramError, match="returns nothing"):
+        Forgetful()(problem="x")
+
+
+def test_copies_of_a_result_keep_its_run() -> None:
+    with dspy.context(lm=rf.scripted("\\boxed{1}")):
+        out = rf.ChainOfThought()(problem="x")
+    assert out.copy(score=1.0).run is out.run
+    assert copy.copy(out).run is out.run
+    assert copy.deepcopy(out).run.usage == out.run.usage
+    assert cloudpickle.loads(cloudpickle.dumps(out)).run.usage == out.run.usage
+
+
+def test_callbacks_are_told_of_what_runs_and_of_no_symbolic_value() -> None:
+    class Told(BaseCallback):
+        def __init__(self) -> None:
+            self.events: list[str] = []
+
+        def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+            self.events.append(f"{type(instance).__name__} {inputs['kwargs']}")
+
+        def on_module_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
+            self.events.append(f"{type(outputs).__name__} {exception}")
+
+    class Outer(rf.Program):
+        def __init__(self) -> None:
+            self.inner = rf.SelfConsistency(n=2)
+
+        def plan(self, problem: Any) -> Any:
+            return rf.answer(self.inner(problem=problem))
+
+    told = Told()
+    with dspy.context(lm=rf.scripted("\\boxed{1}"), callbacks=[told]):
+        outer = Outer()
+        outer.explain()
+        outer(problem="x")
+    assert told.events == ["Outer {'problem': 'x'}", "ProgramOutput None"]
+
+
+def test_bestofn_draws_other_samples_every_time() -> None:
+    seeds: list[int | None] = []
+
+    def answer(prompt: str, seed: int | None, index: int) -> str:
+        seeds.append(seed)
+        return f"\\boxed{{{seed}}}"
+
+    with dspy.context(lm=rf.scripted(answer)):
+        dspy.BestOfN(rf.SelfConsistency(n=2), N=3, reward_fn=lambda inputs, out: 0.0, threshold=1.0)(problem="x")
+    assert len(set(seeds)) == 6
+
+
+def test_dspys_evaluator_and_its_bootstrapping_run_programs() -> None:
+    devset = [dspy.Example(problem=f"{n}?", answer="1").with_inputs("problem") for n in range(6)]
+    program = rf.SelfConsistency(n=2)
+    with dspy.context(lm=rf.scripted("One it is.\n\\boxed{1}")):
+        scored = dspy.Evaluate(devset=devset, metric=_exact, num_threads=4, display_progress=False)(program)
+        taught = dspy.BootstrapFewShot(metric=_exact, max_bootstrapped_demos=2).compile(program, trainset=devset)
+        assert taught(problem="new?").answer == "1"
+    assert scored.score == 100.0
+    assert [demo.reasoning for demo in taught.solve.demos[:2]] == ["One it is."] * 2
+
+
+def _exact(example: dspy.Example, out: dspy.Prediction, trace: Any = None) -> bool:
+    return bool(example.answer == out.answer)
 
 
 def test_a_program_without_an_engine_says_what_to_do() -> None:

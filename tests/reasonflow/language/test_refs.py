@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +55,18 @@ MISUSES = {
     "deepcopy": (lambda p, r, d: copy.deepcopy([p]), "use it as it is"),
     "setattr": (lambda p, r, d: setattr(r, "answer", "x"), "rf.call"),
     "index by ref": (lambda p, r, d: d[r.answer], "rf.select"),
+    "abs": (lambda p, r, d: abs(p), "rf.call"),
+    "round": (lambda p, r, d: round(p), "rf.call"),
+    "divmod": (lambda p, r, d: divmod(p, 2), "rf.call"),
+    "power": (lambda p, r, d: 2**p, "rf.call"),
+    "and": (lambda p, r, d: p & 1, "rf.call"),
+    "merge": (lambda p, r, d: {} | p, "rf.call"),
+    "invert": (lambda p, r, d: ~p, "rf.call"),
+    "item assignment": (lambda p, r, d: operator.setitem(d, 0, p), "rf.call"),
+    "item removal": (lambda p, r, d: operator.delitem(d, 0), "rf.call"),
+    "field removal": (lambda p, r, d: delattr(r, "answer"), "rf.call"),
+    "await": (lambda p, r, d: p.__await__(), "leave out"),
+    "repr in a text": (lambda p, r, d: rf.call(str, f"drafts: {[p, r]}"), "rf.call"),
 }
 
 
@@ -69,6 +82,10 @@ def test_misuse_is_refused_and_names_the_way_out(name: str) -> None:
 def test_a_refusal_survives_functions_that_replace_type_errors() -> None:
     with pytest.raises(TypeError):  # str.join swaps our message for its own, and still refuses
         trace(Probe(lambda p, r, d: "".join(d)))
+
+
+async def _asynchronous() -> str:
+    return "x"
 
 
 WRONG_SHAPES = {
@@ -87,6 +104,12 @@ WRONG_SHAPES = {
         lambda p, r, d: rf.loop(lambda s: (s[0], p, p), (p, 1), max_rounds=2),
         "same nesting",
     ),
+    "coroutine as a body": (lambda p, r, d: rf.fork(2, _asynchronous), "without `await`"),
+    "generator as a body": (lambda p, r, d: rf.fork(2, lambda: (_ for _ in "ab")), "`yield`"),
+    "fork of no function": (lambda p, r, d: rf.fork(2, r), "the function itself"),
+    "each of no function": (lambda p, r, d: rf.each(d, 3), "the function itself"),
+    "loop until a value": (lambda p, r, d: rf.loop(lambda s: s, p, until=True, max_rounds=2), "the function itself"),
+    "when with values": (lambda p, r, d: rf.when(p, "a", "b"), "the function itself"),
     "width from a run": (lambda p, r, d: rf.fork(p, lambda: p), "rf.each"),
 }
 
@@ -103,6 +126,20 @@ def test_wrong_shapes_are_found_while_tracing(name: str) -> None:
 def test_impossible_widths_are_refused(width: object) -> None:
     with pytest.raises(InputError, match=r"n must be a whole number|out of range"):
         trace(Probe(lambda p, r, d: rf.fork(width, lambda: p)))
+
+
+@pytest.mark.parametrize("k", [0, -1, 100_000])
+def test_selecting_none_is_refused(k: int) -> None:
+    with pytest.raises(InputError, match=f"k={k} is out of range"):
+        trace(Probe(lambda p, r, d: rf.select(d, indices=[0], k=k)))
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_tokens": 0}, {"temperature": -1}, {"temperature": "hot"}, {"solution_tokens": 0}, {"retries": -1}]
+)
+def test_impossible_options_of_a_call_site_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="out of range"):
+        rf.Generate("problem -> answer", **options)
 
 
 @pytest.mark.parametrize("rounds", [0, None, 10**9, float("inf")])
