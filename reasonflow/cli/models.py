@@ -54,16 +54,14 @@ def models(
 
 def embedded(cache: Path | None = None) -> Model:
     """The model that needs no download from a hub: whether its package is here, and whether it is converted."""
-    from reasonflow.backends.embedded import PACKAGE, cache_folder
+    from reasonflow.backends.embedded import PACKAGE, converted_folder
 
     if importlib.util.find_spec(PACKAGE.replace("-", "_")) is None:
         note = "not installed: reasonflow doctor --fix installs it"
         return Model(name="embedded", state="missing", bytes=None, where=f"package {PACKAGE}", note=note)
-    # Weights are written last: a folder that has them is whole.
-    folders = [path.parent for path in ((cache or cache_folder()) / "models").glob("smollm2-*/model.safetensors")]
-    if folders:
-        newest = max(folders, key=lambda folder: folder.stat().st_mtime)
-        return Model(name="embedded", state="ready", bytes=_size(newest), where=str(newest))
+    folder = converted_folder(cache)
+    if folder is not None:
+        return Model(name="embedded", state="ready", bytes=_size(folder), where=str(folder))
     note = "converted at first use, in about ten seconds"
     return Model(name="embedded", state="ready to convert", bytes=None, where=f"package {PACKAGE}", note=note)
 

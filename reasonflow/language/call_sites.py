@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields as dataclass_fields
-from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -185,9 +184,3 @@ def _check_settings(settings: dict[str, Any]) -> None:
 def _check_least(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
         raise InputError(f"{name}={value!r} is out of range", fix=f"give a number, {least} or more")
-
-
-def with_sampling(site: Site, **changes: Any) -> Site:
-    """`site` with other sampling settings, as a new value with its own content."""
-    sampling = replace(site.sampling, **changes)
-    return replace(site, sampling=sampling, key=(site.key, sampling))
