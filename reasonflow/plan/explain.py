@@ -123,6 +123,28 @@ class Explanation:
         return as_html(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """An explanation as it read when its run was pickled: plans hold DSPy's signature classes, which do not pickle."""
+
+    text: str
+    page: str
+    data: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the explanation's."""
+        return dict(self.data)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.page
+
+
 def explain(program: str, plan: Plan, window: int | None) -> Explanation:
     """The explanation of a plan on an engine with this window (None: unknown)."""
     return Explanation(program, plan, window)

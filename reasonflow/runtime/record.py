@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from reasonflow.backends.protocol import Completion
-from reasonflow.plan.explain import Explanation, Measured
+from reasonflow.plan.explain import Explanation, Measured, Printed
 from reasonflow.runtime.values import FREE, Cost
 
 Outcome = Literal["done", "cancelled", "failed"]
@@ -74,7 +74,7 @@ class Run:
         self.complete = False
         self.wall_s = 0.0
         self.requests = 0
-        self._explanation = explanation
+        self._explanation: Explanation | Printed = explanation
         self._cost = FREE
         self._began = time.perf_counter()
 
@@ -170,8 +170,10 @@ class Run:
         """Seconds until the first sample was complete."""
         return min((span.started_s + span.total_s for span in self.spans if span.outcome == "done"), default=None)
 
-    def explain(self) -> Explanation:
+    def explain(self) -> Explanation | Printed:
         """The plan's explanation with what happened beside each node."""
+        if isinstance(self._explanation, Printed):
+            return self._explanation
         measured: dict[str, Measured] = {}
         critical = {id(span) for span in self.critical_path}
         for span in self.spans:
@@ -215,6 +217,14 @@ class Run:
             "fingerprint": self.fingerprint,
             "spans": [asdict(span) for span in self.spans],
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        found = self.explain()
+        printed = Printed(str(found), found._repr_html_(), found.to_json())
+        return {**self.__dict__, "_explanation": printed}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Run:
+        return self  # a record does not change; DSPy copies predictions freely
 
     def __repr__(self) -> str:
         usage = self.usage

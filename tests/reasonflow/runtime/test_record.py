@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from typing import Any
 
 import dspy
@@ -116,3 +118,15 @@ def test_greedy_samples_run_once() -> None:
         out = rf.SelfConsistency(n=8)(problem="p")
     assert out.answer == "1"
     assert out.run.usage.calls == 1
+
+
+def test_a_result_survives_pickling_and_copying_with_its_run() -> None:
+    with dspy.context(lm=rf.scripted("\\boxed{1}")):
+        out = rf.PDR(widths=(2,))(problem="p")
+    back = pickle.loads(pickle.dumps(out))
+    assert back.answer == "1"
+    assert back.run.to_json() == out.run.to_json()
+    assert str(back.run.explain()) == str(out.run.explain())
+    assert back.run._repr_html_() == out.run._repr_html_()
+    assert json.dumps(back.run.explain().to_json()) == json.dumps(out.run.explain().to_json())
+    assert copy.deepcopy(out).run is out.run
