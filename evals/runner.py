@@ -36,7 +36,7 @@ class Evaluation:
     samples: tuple[Sample, ...]
     """In the order of the problems, then of their samples."""
     resumed: int
-    """How many were there before this session."""
+    """How many an earlier call had left there."""
 
     @property
     def wall_s(self) -> float:

@@ -26,8 +26,6 @@ from reasonflow.evals.provenance import commit, hardware, versions
 
 WIDTHS = (1, 8, 64, 256)
 REPEATS = 7
-GOAL_MS = 0.1
-"""What a branch of ours may cost at a fan-out of 64."""
 
 _SIGNATURE = "question -> answer"
 _QUESTION = "How many primes are below 100?"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import queue
 import threading
 from collections import defaultdict
@@ -21,6 +22,7 @@ from reasonflow.backends.protocol import FinishReason, Tokens
 from reasonflow.errors import EngineDead, ReasonFlowError
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 _EXIT_WAIT_S = 30.0
 """How long the interpreter's end waits for an engine that is still starting or stepping."""
@@ -106,8 +108,6 @@ class EngineThread:
         """Done when the engine takes requests; holds the error if it cannot."""
         self.ended: Future[None] = Future()
         """Done when the thread has freed the engine."""
-        self.close_error: Exception | None = None
-        """What went wrong while freeing it: nobody can act on that, so it is only kept."""
         self._build = build
         self._inbox: queue.SimpleQueue[Callable[[SteppedEngine], None]] = queue.SimpleQueue()
         self._waiting: dict[str, _Waiting] = {}  # touched by the engine's thread only
@@ -209,8 +209,9 @@ class EngineThread:
         self._die(_closed() if failure is None else _crashed(failure))
         try:
             engine.close()
-        except Exception as error:
-            self.close_error = error
+        except Exception:
+            # Its samples are answered already and nobody waits for more: said, but no reason to fail.
+            _LOG.warning("freeing the engine failed", exc_info=True)
         finally:
             del engine
             self._end()

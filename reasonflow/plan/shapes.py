@@ -54,8 +54,3 @@ VALUE = ValueShape()
 
 TEXT_FIELDS = ("text", "solution", "thinking")
 """What every record has beside its signature's fields."""
-
-
-def depth(shape: Shape) -> int:
-    """Levels of lists around the innermost value."""
-    return 1 + depth(shape.item) if isinstance(shape, ListShape) else 0

@@ -11,7 +11,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ import dspy
 from anyio import to_thread
 
 from reasonflow.errors import EngineDead, EngineStartError, ProgramError, RunError
-from reasonflow.plan.nodes import PURE, Answer, Call, Each, Fork, Generate, Loop, Node, Plan, When
+from reasonflow.plan.nodes import PURE, Call, Each, Fork, Generate, Loop, Node, Plan, When
 from reasonflow.runtime import joins
 from reasonflow.runtime.calls import CallMaker
 from reasonflow.runtime.notes import NOTES
@@ -41,8 +41,6 @@ class Executor:
 
     calls: CallMaker
     run: Run
-    latest: Outcome | None = field(default=None)
-    """The last value marked as an answer."""
 
     async def evaluate(self, plan: Plan, inputs: Sequence[Outcome], indices: Indices = ()) -> Outcome:
         """What `plan` gives for these inputs. indices: the branch, round and sample numbers it runs under."""
@@ -194,7 +192,7 @@ class _Evaluation:
         ready: deque[int] = deque()
         self._want(plan.output, ready)
         for position, node in enumerate(plan.nodes):
-            if isinstance(node.op, Answer) or (isinstance(node.op, Call) and node.op.effects):
+            if isinstance(node.op, Call) and node.op.effects:
                 self._want(position, ready)
         steps = self._settle(ready)
         if steps:
@@ -303,10 +301,7 @@ class _Evaluation:
         args = [self._value(arg) for arg in self._args[position]]
         note = self._executor.run.repairs.append
         value = joins.evaluate(node.op, [value for value, _ in args], lambda text: note(f"{node.name}: {text}"))
-        outcome = (value, longest([cost for _, cost in args]))
-        if isinstance(node.op, Answer):
-            self._executor.latest = outcome
-        return outcome
+        return value, longest([cost for _, cost in args])
 
     def _finish(self, position: int, outcome: Outcome) -> deque[int]:
         self._values[position] = outcome

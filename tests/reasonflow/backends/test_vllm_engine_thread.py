@@ -253,3 +253,17 @@ def test_calls_run_between_steps_and_their_errors_come_back() -> None:
     with pytest.raises(ZeroDivisionError):
         thread.call(lambda given: 1 // 0).result(5)
     asyncio.run(ended(thread))
+
+
+def test_a_failure_while_freeing_the_engine_is_said_and_ends_the_thread(caplog: pytest.LogCaptureFixture) -> None:
+    class Stuck(Counting):
+        def close(self) -> None:
+            raise RuntimeError("the device is gone")
+
+    thread = EngineThread(Stuck, name="stuck")
+    thread.start()
+    thread.ready.result(5)
+    thread.close()
+    thread.ended.result(5)
+    assert "freeing the engine failed" in caplog.text
+    assert "the device is gone" in caplog.text

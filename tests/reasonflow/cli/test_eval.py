@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import reasonflow as rf
 from reasonflow.cli import eval as command
 from reasonflow.cli import models
 from reasonflow.cli.eval import default_folder
-from reasonflow.cli.main import main
 
 PROBLEMS = [{"id": str(n), "problem": f"{n} + {n}", "answer": str(2 * n)} for n in range(4)]
 
@@ -43,21 +43,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def reasonflow(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """The command's exit code."""
-    monkeypatch.setattr(sys, "argv", ["reasonflow", *words])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 def test_json_is_one_object_on_stdout_and_all_talk_on_stderr(
-    scripted: list[dict[str, Any]], data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scripted: list[dict[str, Any]], data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("eval", "pdr", "--data", str(data), "--set", "widths=2,2", "--samples", "2", "--temperature", "0.7")
-    assert reasonflow(monkeypatch, *words, "--limit", "3", "--json") == 0
+    assert reasonflow(*words, "--limit", "3", "--json") == 0
     out, err = capsys.readouterr()
     result = json.loads(out)
     assert result["accuracy"] == pytest.approx(1 / 3)
@@ -73,16 +63,20 @@ def test_json_is_one_object_on_stdout_and_all_talk_on_stderr(
 
 
 def test_the_table_is_the_result_and_the_same_command_resumes(
-    scripted: list[dict[str, Any]], data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scripted: list[dict[str, Any]],
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reasonflow: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     words = ("eval", "self_consistency", "--set", "n=2", "--data", str(data), "--out", "here")
-    assert reasonflow(monkeypatch, *words) == 0
+    assert reasonflow(*words) == 0
     first = capsys.readouterr().out
     assert "25.0%" in first
     assert "accuracy" in first
     before = Path("here/samples.jsonl").read_text()
-    assert reasonflow(monkeypatch, *words) == 0
+    assert reasonflow(*words) == 0
     assert "4 of an earlier session" in capsys.readouterr().out
     assert Path("here/samples.jsonl").read_text() == before
 
@@ -108,12 +102,12 @@ def test_the_table_is_the_result_and_the_same_command_resumes(
 def test_wrong_input_ends_with_2_before_an_engine_opens(
     scripted: list[dict[str, Any]],
     data: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    reasonflow: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     words: list[str],
     says: str,
 ) -> None:
-    assert reasonflow(monkeypatch, "eval", *words) == 2
+    assert reasonflow("eval", *words) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
@@ -123,10 +117,10 @@ def test_wrong_input_ends_with_2_before_an_engine_opens(
 
 
 def test_a_bad_line_is_named(
-    scripted: list[dict[str, Any]], data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scripted: list[dict[str, Any]], data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data.write_text(json.dumps(PROBLEMS[0]) + "\n{oops\n")
-    assert reasonflow(monkeypatch, "eval", "pdr", "--data", str(data)) == 2
+    assert reasonflow("eval", "pdr", "--data", str(data)) == 2
     assert f"{data}:2: not valid JSON" in capsys.readouterr().err
 
 
@@ -171,7 +165,7 @@ def test_ctrl_c_keeps_what_ended_and_says_how_to_go_on(data: Path, tmp_path: Pat
 
 
 def test_models_lists_the_embedded_one_and_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     import huggingface_hub.constants
 
@@ -184,13 +178,13 @@ def test_models_lists_the_embedded_one_and_the_cache(
     (half / "tokenizer.json").write_text("{}")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.utils._cache_manager.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
-    assert reasonflow(monkeypatch, "models", "--json") == 0
+    assert reasonflow("models", "--json") == 0
     found = {model["name"]: model for model in json.loads(capsys.readouterr().out)["models"]}
     assert found["embedded"]["state"] in ("ready", "ready to convert", "missing")
     assert found["Some/Model"]["state"] == "ready"
     assert found["Some/Model"]["bytes"] >= 2000
     assert found["Some/Half"]["state"] == "incomplete"
-    assert reasonflow(monkeypatch, "models") == 0
+    assert reasonflow("models") == 0
     assert "Some/Model" in capsys.readouterr().out
 
 
@@ -202,11 +196,15 @@ def test_without_a_cache_there_is_the_embedded_model(tmp_path: Path, monkeypatch
 
 @pytest.mark.engine
 def test_a_real_model_is_evaluated(
-    embedded_lm: dspy.LM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    embedded_lm: dspy.LM,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reasonflow: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(command, "open_lm", lambda model, **options: embedded_lm)
     words = ("eval", "self_consistency", "--set", "n=4", "--limit", "4", "--out", str(tmp_path / "run"), "--json")
-    assert reasonflow(monkeypatch, *words) == 0
+    assert reasonflow(*words) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["errors"] == 0
     assert result["problems"] == 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from typing import Any
 
 import dspy
@@ -11,7 +11,6 @@ import pytest
 
 import reasonflow as rf
 from reasonflow.cli import run as command
-from reasonflow.cli.main import main
 
 
 @pytest.fixture
@@ -26,32 +25,20 @@ def _engine(texts: list[str], options: dict[str, Any]) -> dspy.LM:
     return rf.scripted(lambda *_: texts[0], window=512, seed=options["seed"], max_tokens=options["max_tokens"])
 
 
-def reasonflow(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """The command's exit code."""
-    monkeypatch.setattr(sys, "argv", ["reasonflow", *words])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 def test_the_answer_is_all_of_standard_output(
-    answers: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    answers: list[str], reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert (
-        reasonflow(monkeypatch, "run", "self_consistency", "Let x = 6. What is 7x?", "--set", "n=2", "--explain") == 0
-    )
+    assert reasonflow("run", "self_consistency", "Let x = 6. What is 7x?", "--set", "n=2", "--explain") == 0
     out, err = capsys.readouterr()
     assert out == "42\n"
     assert "2 samples" in err
 
 
 def test_json_is_one_object_with_the_record(
-    answers: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    answers: list[str], reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("problem=six", "hint=seven", "--signature", "problem, hint -> answer", "--seed", "3", "--json")
-    assert reasonflow(monkeypatch, "run", "chain_of_thought", *words) == 0
+    assert reasonflow("run", "chain_of_thought", *words) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["output"] == {"reasoning": "So it is \\boxed{42}.", "answer": "42"}
     assert (result["run"]["usage"]["calls"], result["run"]["seed"]) == (1, 3)
@@ -76,12 +63,12 @@ def test_json_is_one_object_with_the_record(
 )
 def test_wrong_input_ends_with_2_and_a_short_message(
     answers: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+    reasonflow: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     words: list[str],
     says: str,
 ) -> None:
-    assert reasonflow(monkeypatch, "run", *words) == 2
+    assert reasonflow("run", *words) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
@@ -91,26 +78,26 @@ def test_wrong_input_ends_with_2_and_a_short_message(
 
 @pytest.mark.parametrize("program", ["chain_of_thought", "self_consistency"])
 def test_a_text_without_an_answer_ends_with_1(
-    answers: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str
+    answers: list[str], reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str], program: str
 ) -> None:
     answers[0] = "I cannot say."
-    assert reasonflow(monkeypatch, "run", program, "x", "--json") == 1
+    assert reasonflow("run", program, "x", "--json") == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
     assert "fix: " in err
 
 
-def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reasonflow(monkeypatch, "--version") == 0
+def test_the_version(reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert reasonflow("--version") == 0
     assert capsys.readouterr().out == f"reasonflow {rf.__version__}\n"
 
 
 @pytest.mark.parametrize("words", ["run", "eval", "explain", "models", "doctor", "bench overhead"])
 def test_every_command_has_examples(
-    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: str, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert reasonflow(monkeypatch, *words.split(), "-h") == 0
+    assert reasonflow(*words.split(), "-h") == 0
     shown = capsys.readouterr().out
     assert "Examples:" in shown
     assert f"reasonflow {words}" in shown.partition("Examples:")[2]
