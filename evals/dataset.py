@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from reasonflow.errors import InputError
 
@@ -28,7 +28,7 @@ class Problem:
 
     id: str
     """Unique in its set; seeds and recorded samples refer to it."""
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, Any]
     """What the program is called with, by field name."""
     answer: str
     """The gold answer, without the dollar signs of LaTeX."""
@@ -77,24 +77,43 @@ def read_problems(path: str | Path) -> list[Problem]:
     return problems
 
 
+class Line(NamedTuple):
+    """One line of a JSON-lines file."""
+
+    number: int
+    """From 1."""
+    offset: int
+    """Bytes before it in the file."""
+    size: int
+    """Its bytes, the line break included."""
+    row: dict[str, Any]
+
+
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, row) of every line that is not blank. Raises InputError naming file and line."""
+    for line in read_lines(path):
+        yield line.number, line.row
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """As `read_rows`, with the place of each line in the file."""
     try:
         # Bytes, not text: decoding line by line lets a bad byte be reported with its line.
         with path.open("rb") as file:
-            line = 0
+            number = offset = 0
             while raw := file.readline(MAX_LINE_BYTES + 1):
-                line += 1
-                where = f"{path}:{line}"
+                number += 1
+                where = f"{path}:{number}"
                 if len(raw) > MAX_LINE_BYTES:
                     raise InputError(
                         f"{where}: the line is longer than {MAX_LINE_BYTES // 2**20} MiB",
                         why="JSON lines have one object a line; this may be one JSON array, or no text at all",
                         fix="write each problem as one line",
                     )
-                text = _decode(raw, where, first=line == 1)
+                text = _decode(raw, where, first=number == 1)
                 if text.strip():
-                    yield line, _object(text, where)
+                    yield Line(number, offset, len(raw), _object(text, where))
+                offset += len(raw)
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}", fix="check the path given to --data") from error
     except OSError as error:

@@ -16,6 +16,7 @@ import dspy
 from reasonflow.errors import InputError
 from reasonflow.evals.dataset import Problem, digest
 from reasonflow.evals.provenance import commit, versions
+from reasonflow.plan.budget import Budget
 
 FILE = "manifest.json"
 LOCK = ".lock"
@@ -32,8 +33,12 @@ def describe(
     seed: int,
     benchmark: str = "",
     settings: Mapping[str, Any] | None = None,
+    budget: Budget | None = None,
 ) -> Manifest:
-    """The fingerprint of an evaluation."""
+    """The fingerprint of an evaluation.
+
+    budget: of each run. What all may spend together is no part of it: a larger one goes on where a smaller one ended.
+    """
     return {
         "program": f"{type(program).__module__}.{type(program).__qualname__}",
         "settings": {name: _plain(value) for name, value in (settings or {}).items()},
@@ -44,6 +49,7 @@ def describe(
         "problems_digest": digest(problems),
         "samples": samples,
         "seed": seed,
+        "budget": None if budget is None or not budget.limits else budget.limits,
         "model": lm.model,
         "sampling": {
             name: _plain(value) for name, value in sorted(lm.kwargs.items()) if name not in ("seed", "api_key")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from functools import partial
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
-from reasonflow.evals.samples import Sample
+from reasonflow.evals.samples import Key, Sample
+from reasonflow.evals.session import Audience
+from reasonflow.runtime.events import BranchEnded, BranchStarted, Cancelled, Event, Watch
 
 STEPS = 10
 """Lines of a whole evaluation where stderr is a file: one each tenth."""
@@ -18,38 +23,86 @@ PATIENCE_S = 60.0
 
 
 class Progress:
-    """Shows samples as they end. Use as a context; `console` writes to stderr. `done` counts earlier sessions, too."""
+    """Shows samples as they end, and what their branches do meanwhile. Use as a context; `console` writes to stderr.
+
+    `done` counts earlier sessions, too. Samples end on the evaluator's thread, branches on engines' threads.
+    """
 
     def __init__(self, console: Console, total: int) -> None:
         self._console, self._total = console, total
-        self.done = self._new = self._right = self._tokens = 0
+        self.done = self._new = 0
+        self._right = 0.0
+        self._tokens = self._cancelled = self._saved = self._replayed = 0
+        self._branches: dict[Key, int] = {}
+        """In the engine, of each sample under way whose branches are told."""
+        self._lock = threading.Lock()
         self._began = self._spoke = time.perf_counter()
         self._bar: Bar | None = None
-        if console.is_terminal:
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-            self._bar = Bar(*columns, console=console, transient=True)
-            self._task = self._bar.add_task("starting the engine", total=total)
+        if console.is_terminal or console.is_jupyter:
+            columns = (BarColumn(), MofNCompleteColumn(), _Live(self), TimeElapsedColumn())
+            # Drawn a few times a second whatever happens meanwhile: an event only counts.
+            self._bar = Bar(*columns, console=console, transient=True, refresh_per_second=4)
+            self._task = self._bar.add_task("", total=total)
+
+    @property
+    def audience(self) -> Audience:
+        """What to hand to the evaluation."""
+        return Audience(on_sample=self.ended, on_kept=self.kept, follow=self.follow)
 
     def kept(self, sample: Sample) -> None:
         """Count a sample of an earlier session: it took no time of this one."""
         self.done += 1
-        self._right += sample.correct
+        self._right += sample.value
 
-    def __call__(self, sample: Sample) -> None:
+    def ended(self, sample: Sample) -> None:
         """Count a sample that has just ended."""
         self.done += 1
         self._new += 1
-        self._right += sample.correct
-        self._tokens += sample.output_tokens or 0
+        self._right += sample.value
+        with self._lock:
+            if self._branches.pop(sample.key, None) is None:  # a module that tells nothing while it runs
+                self._tokens += sample.output_tokens or 0
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, description=self._describe())
+            self._bar.update(self._task, completed=self.done)
         elif self._is_time():
             self._spoke = time.perf_counter()
-            self._console.print(f"{self.done}/{self._total} {self._describe()}", highlight=False)
+            self._console.print(f"{self.done}/{self._total} {self.describe()}", highlight=False)
 
-    def _describe(self) -> str:
+    def follow(self, key: Key) -> Watch:
+        """The listener for one sample's branches."""
+        return partial(self._see, key)
+
+    def _see(self, key: Key, event: Event) -> None:
+        with self._lock:
+            match event:
+                case BranchStarted():
+                    self._branches[key] = self._branches.get(key, 0) + 1
+                case BranchEnded(replayed=True):
+                    self._branches.setdefault(key, 0)
+                    self._replayed += 1
+                case BranchEnded(output_tokens=tokens):
+                    self._branches[key] = self._branches.get(key, 0) - 1
+                    self._tokens += tokens
+                case Cancelled(output_tokens=tokens, tokens_saved=saved):
+                    self._branches[key] = self._branches.get(key, 0) - 1
+                    self._tokens += tokens
+                    self._cancelled += 1
+                    self._saved += saved
+
+    def describe(self) -> str:
+        """The state in words; figures nobody has are left out."""
+        with self._lock:
+            running = sum(self._branches.values())
+            tokens, cancelled, saved, replayed = self._tokens, self._cancelled, self._saved, self._replayed
         seconds = max(time.perf_counter() - self._began, 1e-9)
-        return f"accuracy {self._right / self.done:.1%}, {self._tokens / seconds:,.0f} tokens/s"
+        words = [
+            f"accuracy {self._right / self.done:.1%}" if self.done else "",
+            f"{running} branch{'es' if running != 1 else ''} running" if running else "",
+            f"{tokens / seconds:,.0f} tokens/s",
+            f"{cancelled} cancelled, at most {saved:,} tokens saved" if cancelled else "",
+            f"{replayed} calls of an earlier session" if replayed else "",
+        ]
+        return ", ".join(word for word in words if word) if self.done or self._branches else "starting the engine"
 
     def _is_time(self) -> bool:
         step = self.done * STEPS // self._total > (self.done - 1) * STEPS // self._total
@@ -65,3 +118,14 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class _Live(ProgressColumn):
+    """The state as it is when the line is drawn."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def render(self, task: Task) -> Text:
+        return Text(self._progress.describe())

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
+from reasonflow.errors import BudgetExceeded
+from reasonflow.evals.judging import FAILED
 from reasonflow.evals.runner import Evaluation
 from reasonflow.evals.samples import Sample
 from reasonflow.evals.statistics import CONFIDENCE, Accuracy, accuracy
 
 FILE = "results.json"
+_WIDTH = 100
+"""Columns of the text."""
+_UNGRADED = ("not parsed", "timed out", "out of memory", FAILED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Report:
     """The figures of an evaluation. Means are over samples; None where no sample has the figure."""
 
@@ -27,8 +35,16 @@ class Report:
     model: str
     seed: int
     problems: int
+    """With at least one sample."""
     samples: int
-    """Per problem."""
+    """Per problem, at most."""
+    runs: int
+    planned: int
+    """Runs asked for; more than there are where the overall budget ended the evaluation."""
+    stopped: str
+    """Why runs are missing; empty where none is."""
+    graded: bool
+    """Whether the accuracy is the mean of a metric's scores rather than a share of right answers."""
     accuracy: Accuracy
     sequential_tokens: float | None
     """Input and output tokens along the critical path (B_seq)."""
@@ -46,19 +62,23 @@ class Report:
     tokens_per_s: float | None
     """Output tokens of all samples over the whole time."""
     errors: int
-    """Samples whose call failed; they count as wrong."""
+    """Samples whose call failed; they count as wrong. Those without a budget left for an answer are not among them."""
     ungraded: int
-    """Wrong samples whose answer could not be read as mathematics, or took too long to compare."""
+    """Wrong samples whose answer could not be read as mathematics, took too long to compare, or broke the metric."""
     repaired: int
     """Samples in which a text had to be repaired to be read."""
     lost_branches: int
     incomplete: int
-    """Samples cut short."""
+    """Samples that are not the whole of what their run could have given: failed or cut."""
+    cut: int
+    """Samples cut by the budget of their run."""
+    cut_answered: int
+    """Of these: with an answer."""
     resumed: int
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, figures flat but for the accuracy."""
-        figures = {name: getattr(self, name) for name in self.__slots__ if name != "accuracy"}
+        figures = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "accuracy"}
         interval = {
             "accuracy": round(self.accuracy.value, 6),
             "accuracy_low": round(self.accuracy.low, 6),
@@ -68,13 +88,31 @@ class Report:
         rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
         return {**rounded, **interval}
 
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
 
 def summarise(evaluation: Evaluation, *, program: str, benchmark: str, model: str, seed: int) -> Report:
-    """The figures of an evaluation; the names are only shown."""
+    """The figures of an evaluation; the names are only shown.
+
+    Raises BudgetExceeded where the overall budget allowed not a single sample.
+    """
     samples = evaluation.samples
-    verdicts: dict[str, list[bool]] = defaultdict(list)
+    if not samples:
+        raise BudgetExceeded(
+            "the evaluation has no result",
+            why=evaluation.stopped,
+            fix="give it a larger overall budget; it goes on then",
+        )
+    verdicts: dict[str, list[float]] = defaultdict(list)
     for sample in samples:
-        verdicts[sample.id].append(sample.correct)
+        verdicts[sample.id].append(sample.value)
     wall_s = evaluation.wall_s
     outputs = [sample.output_tokens for sample in samples if sample.output_tokens is not None]
     return Report(
@@ -83,7 +121,11 @@ def summarise(evaluation: Evaluation, *, program: str, benchmark: str, model: st
         model=model,
         seed=seed,
         problems=len(verdicts),
-        samples=len(samples) // len(verdicts),
+        samples=max(map(len, verdicts.values())),
+        runs=len(samples),
+        planned=evaluation.planned,
+        stopped=evaluation.stopped,
+        graded=any(sample.value not in (0.0, 1.0) for sample in samples),
         accuracy=accuracy(list(verdicts.values()), seed=seed),
         sequential_tokens=_mean(sample.sequential_tokens for sample in samples),
         token_latency=_mean(sample.token_latency for sample in samples),
@@ -93,11 +135,13 @@ def summarise(evaluation: Evaluation, *, program: str, benchmark: str, model: st
         call_wall_s=_mean(sample.wall_s for sample in samples) or 0.0,
         wall_s=wall_s,
         tokens_per_s=sum(outputs) / wall_s if outputs and wall_s else None,
-        errors=sum(bool(sample.error) for sample in samples),
-        ungraded=sum(sample.reason.startswith(("not parsed", "timed out", "out of memory")) for sample in samples),
+        errors=sum(bool(sample.error) and not sample.cut for sample in samples),
+        ungraded=sum(sample.reason.startswith(_UNGRADED) for sample in samples),
         repaired=sum(bool(sample.repairs) for sample in samples),
         lost_branches=sum(len(sample.failures) for sample in samples),
         incomplete=sum(not sample.complete for sample in samples),
+        cut=sum(bool(sample.cut) for sample in samples),
+        cut_answered=sum(bool(sample.cut) and not sample.error for sample in samples),
         resumed=evaluation.resumed,
     )
 
@@ -111,7 +155,7 @@ def write(report: Report, folder: Path) -> Path:
 
 def table(report: Report) -> Table:
     """The figures for people, one a line: terminals are narrower than a dozen columns."""
-    shown = Table(title=f"{report.program} on {report.benchmark}", title_justify="left", show_header=False)
+    shown = Table(title=_title(report), title_justify="left", show_header=False)
     shown.add_column("figure", style="bold")
     shown.add_column("value", justify="right")
     shown.add_column("note", style="dim")
@@ -120,19 +164,34 @@ def table(report: Report) -> Table:
     return shown
 
 
+def as_text(report: Report) -> str:
+    """The table as plain text."""
+    out = io.StringIO()
+    Console(file=out, width=_WIDTH).print(table(report))
+    return out.getvalue().rstrip("\n")
+
+
+def as_html(report: Report) -> str:
+    """The table for a notebook."""
+    cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _rows(report))
+    return f"<table><caption>{escape(_title(report))}</caption>{cells}</table>"
+
+
+def _title(report: Report) -> str:
+    return f"{report.program} on {report.benchmark}" if report.benchmark else report.program
+
+
 def _rows(report: Report) -> Iterable[tuple[str, str, str]]:
     found = report.accuracy
     runs = f"{report.problems} problems × {report.samples} sample{'s' if report.samples != 1 else ''}"
     yield (
-        "accuracy",
+        "mean score" if report.graded else "accuracy",
         f"{found.value:.1%}",
         f"{CONFIDENCE:.0%} interval {found.low:.1%} to {found.high:.1%}, {found.method}",
     )
-    yield (
-        "runs",
-        str(report.problems * report.samples),
-        f"{runs}, {report.model}, seed {report.seed}" + _resumed(report),
-    )
+    yield "runs", str(report.runs), f"{runs}, {report.model}, seed {report.seed}" + _resumed(report)
+    if report.stopped:
+        yield "partial result", f"{report.runs} of {report.planned}", report.stopped
     yield "sequential tokens", _count(report.sequential_tokens), "mean; input and output along the critical path"
     yield "token latency", _count(report.token_latency), "mean; output along the critical path"
     yield "total tokens", _count(report.total_tokens), "mean; input and output of all calls"
@@ -149,8 +208,9 @@ def _rows(report: Report) -> Iterable[tuple[str, str, str]]:
         yield "ungraded", str(report.ungraded), "answers that could not be compared; they count as wrong"
     if report.lost_branches:
         yield "lost branches", str(report.lost_branches), "failed inside runs that went on without them"
-    if report.incomplete - report.errors > 0:
-        yield "incomplete", str(report.incomplete), "runs cut short"
+    if report.cut:
+        runs = f"run{'s' if report.cut > 1 else ''}, {report.cut_answered} of them with an answer"
+        yield "cut by the budget", str(report.cut), runs
 
 
 def _resumed(report: Report) -> str:

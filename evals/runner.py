@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import anyio
-import anyio.to_thread
 import dspy
 
-from reasonflow.errors import EngineDead, EngineStartError, InputError, ProgramError
+from reasonflow.errors import InputError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.grading import Grader
-from reasonflow.evals.manifest import claimed, describe, write_or_match
-from reasonflow.evals.samples import Key, Sample, SampleLog
+from reasonflow.evals.judging import Judge, by_answer
+from reasonflow.evals.manifest import describe
+from reasonflow.evals.record import recorded
+from reasonflow.evals.samples import Key, Sample
+from reasonflow.evals.session import Audience, Session
+from reasonflow.evals.spending import Spending, check_overall
+from reasonflow.language.program import Program
+from reasonflow.plan.budget import Budget
+from reasonflow.runtime.price import FREE_OF_CHARGE, Price, price_of
 from reasonflow.runtime.runtime import Runtime
 
-OnSample: TypeAlias = Callable[[Sample], None]
-
-STOPPING = (EngineDead, EngineStartError, ProgramError, InputError)
-"""Errors that every further call would repeat. All others cost the sample they happen in."""
 CALLS_WITHOUT_ENGINE = 16
 """Calls in flight on a language model that does not say how much it can run at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """All samples of an evaluation."""
+    """All samples of an evaluation, as far as its budget went."""
 
     samples: tuple[Sample, ...]
     """In the order of the problems, then of their samples."""
     resumed: int
     """How many an earlier call had left there."""
+    planned: int
+    """How many were asked for."""
+    stopped: str = ""
+    """Why there are not as many as planned, and how many are missing; empty where none is."""
 
     @property
     def wall_s(self) -> float:
         """Seconds of all sessions together, from the first call to the last verdict: the engine had started before."""
-        last: dict[int, float] = {}
-        for sample in self.samples:
-            last[sample.session] = max(last.get(sample.session, 0.0), sample.ended_s)
-        return sum(last.values())
+        return wall_s(self.samples)
 
 
 async def evaluate(
@@ -56,52 +57,107 @@ async def evaluate(
     seed: int = 0,
     out: str | Path | None = None,
     concurrency: int | None = None,
-    on_sample: OnSample | None = None,
-    on_kept: OnSample | None = None,
+    budget: Budget | None = None,
+    overall_budget: Budget | None = None,
+    judge: Judge | None = None,
     grader: Grader | None = None,
+    audience: Audience | None = None,
     benchmark: str = "",
     settings: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Call `program` `samples` times on every problem, grade the answers, and give all samples.
+    """Call `program` `samples` times on every problem, judge what it gives, and give all samples.
 
-    out: a folder that gets one line per sample as it ends. Called again with equal arguments it goes on where it
-        stopped; what is recorded stays as it is. Raises InputError for a folder of another evaluation, and while
-        another process writes to it.
+    out: a folder that gets one line per sample as it ends, and one per finished model call until then. Called again
+        with equal arguments it goes on where it stopped, however it was stopped: what is recorded stays as it is, and
+        no finished model call is made again. Raises InputError for a folder of another evaluation, and while another
+        process writes to it.
     concurrency: program calls in flight; None: as many as the engine runs requests.
-    on_sample, on_kept: told of every new sample as it ends, and at the start of every one recorded earlier.
+    budget: of each run, in place of the program's own. A run it cuts counts as it ended: with its latest answer, or
+        wrong without one.
+    overall_budget: of all runs together, those of earlier sessions included. When it leaves no room for another run,
+        the evaluation ends with what it has; the same call with a larger one goes on.
+    judge: says what a prediction is worth; None: its answer is compared with the problem's, by `grader` if given.
     A call that raises is a wrong sample with the error in it. Errors that would repeat (a dead engine, a program or an
-    input that is wrong) are raised at once; so is cancellation. Everything recorded until then is kept.
+    input that is wrong) are raised at once, as BudgetExceeded is where `budget` is less than any answer takes; so is
+    cancellation. Everything recorded until then is kept.
     """
-    lm = lm or dspy.settings.lm
+    lm, told = lm or dspy.settings.lm, audience or Audience()
     _check(program, problems, lm, samples, concurrency)
+    program = limited(program, budget, overall_budget)
+    own = getattr(program, "budget", None) or Budget()
     # First of all: it asks the engine for its fingerprint, and so finds an unknown model before a folder is made.
-    manifest = describe(program, problems, lm=lm, samples=samples, seed=seed, benchmark=benchmark, settings=settings)
+    manifest = describe(
+        program, problems, lm=lm, samples=samples, seed=seed, benchmark=benchmark, settings=settings, budget=own
+    )
+    worst = _worst(program, lm) if own.limits or overall_budget is not None else {}
+    price = _price(lm) if overall_budget is not None and overall_budget.dollars is not None else FREE_OF_CHARGE
     with ExitStack() as stack:
-        log: SampleLog | None = None
-        if out is not None:
-            folder = Path(out)
-            stack.enter_context(claimed(folder))
-            write_or_match(folder, manifest)
-            log = SampleLog(folder).open()
-            stack.callback(log.close)
-            if on_kept is not None:
-                for sample in log.kept:
-                    on_kept(sample)
-        kept = log.kept if log else ()
+        record = None if out is None else stack.enter_context(recorded(Path(out), manifest))
+        kept = record.kept if record else ()
+        if told.on_kept is not None:
+            for sample in kept:
+                told.on_kept(sample)
         jobs = _jobs(problems, samples, {sample.key for sample in kept})
         if jobs:
             await _start(lm)
-        session = _Session(program, lm, seed, grader or stack.enter_context(Grader()), log, on_sample)
+        spending = None
+        if overall_budget is not None:
+            spending = Spending(overall_budget, worst, earlier=kept, earlier_s=wall_s(kept), price=price)
+        session = Session(
+            program,
+            lm,
+            judge or by_answer(grader or stack.enter_context(Grader())),
+            seed=seed,
+            budget=own,
+            spending=spending,
+            record=record,
+            audience=told,
+        )
         await session.run(iter(jobs), concurrency or in_flight(lm))
-    done = {sample.key: sample for sample in (*kept, *session.ended)}
-    wanted = [(problem.id, index) for problem in problems for index in range(samples)]
-    return Evaluation(samples=tuple(done[key] for key in wanted), resumed=len(kept))
+        done = {sample.key: sample for sample in (*kept, *session.ended)}
+        wanted = [(problem.id, index) for problem in problems for index in range(samples)]
+        missing = sum(key not in done for key in wanted)
+        if record is not None:
+            record.complete = not missing
+    return Evaluation(
+        samples=tuple(done[key] for key in wanted if key in done),
+        resumed=len(kept),
+        planned=len(wanted),
+        stopped=f"stopped by the budget: {len(wanted) - missing} of {len(wanted)} samples, {missing} missing; "
+        f"for all runs it is {overall_budget}"
+        if missing
+        else "",
+    )
 
 
-def sample_seed(seed: int, problem: str, sample: int) -> int:
-    """The seed of one program call: it depends on nothing but these three, so that a resume changes none."""
-    digest = blake2b(f"{seed}/{problem}/{sample}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest) >> 1  # 31 bits: what every server takes
+def limited(program: dspy.Module, budget: Budget | None, overall: Budget | None = None) -> dspy.Module:
+    """The program with a budget for each run; its parts are the same objects. Raises InputError where it can have none.
+
+    overall: only checked.
+    """
+    if budget is None and overall is None:
+        return program
+    if not isinstance(program, Program):
+        raise InputError(
+            f"{type(program).__name__} cannot be held to a budget",
+            why="budgets are kept by the runtime of ReasonFlow programs; a plain DSPy module calls its model past it",
+            fix="leave the budgets out, or make it a reasonflow.Program whose plan calls the module through rf.call",
+        )
+    if overall is not None:
+        check_overall(overall)
+    if budget is None:
+        return program
+    copied = copy.copy(program)
+    copied.callbacks, copied.budget = program.callbacks, budget  # DSPy leaves the callbacks out of copies
+    return copied
+
+
+def wall_s(samples: Sequence[Sample]) -> float:
+    """Seconds of all sessions that recorded these samples."""
+    last: dict[int, float] = {}
+    for sample in samples:
+        last[sample.session] = max(last.get(sample.session, 0.0), sample.ended_s)
+    return sum(last.values())
 
 
 def in_flight(lm: dspy.LM) -> int:
@@ -123,126 +179,20 @@ async def _start(lm: dspy.LM) -> None:
         await runtime.arun(runtime.backend.start)
 
 
-class _Session:
-    """One process's share of an evaluation."""
-
-    def __init__(
-        self,
-        program: dspy.Module,
-        lm: dspy.LM,
-        seed: int,
-        grader: Grader,
-        log: SampleLog | None,
-        on_sample: OnSample | None,
-    ) -> None:
-        self.program, self.lm, self.seed = program, lm, seed
-        self.grader, self.log, self.on_sample = grader, log, on_sample
-        self.ended: list[Sample] = []
-        self.number = max((sample.session for sample in log.kept), default=-1) + 1 if log else 0
-        self.began = time.perf_counter()
-
-    async def run(self, jobs: Iterator[tuple[Problem, int]], concurrency: int) -> None:
-        """All jobs, `concurrency` at a time, in order of their start. Raises the first error that would repeat."""
-        stopped: list[Exception] = []
-        async with anyio.create_task_group() as group:
-
-            async def work() -> None:
-                for problem, index in jobs:  # shared: every worker takes the next one
-                    try:
-                        self._keep(await self._sample(problem, index))
-                    except Exception as error:
-                        # Kept aside, since a task group would wrap it; the others' calls leave the engine at once.
-                        stopped.append(error)
-                        group.cancel_scope.cancel()
-                        return
-
-            for _ in range(concurrency):
-                group.start_soon(work)
-        if stopped:
-            raise stopped[0]
-
-    def _keep(self, sample: Sample) -> None:
-        self.ended.append(sample)
-        if self.log is not None:
-            self.log.append(sample)
-        if self.on_sample is not None:
-            self.on_sample(sample)
-
-    async def _sample(self, problem: Problem, index: int) -> Sample:
-        """One program call, graded. Raises only what would repeat."""
-        seed = sample_seed(self.seed, problem.id, index)
-        began = time.perf_counter()
-        answer: str | None = None
-        error = reason = ""
-        correct = False
-        try:
-            with dspy.context(lm=self.lm.copy(seed=seed), disable_history=True):
-                prediction = await self.program.acall(**problem.inputs)
-            run = getattr(prediction, "run", None)
-            answer = _answer(prediction)
-        except Exception as raised:  # a program may raise anything: user code, DSPy's parsers, tools
-            if repeats(raised):
-                raise
-            error, reason, run = f"{type(raised).__name__}: {raised}", "the call failed", getattr(raised, "run", None)
-        wall_s = time.perf_counter() - began
-        if not error:
-            # In a thread: a comparison may take its whole time limit.
-            grade = await anyio.to_thread.run_sync(self.grader.grade, problem, answer)
-            correct, reason = grade.correct, grade.reason
-        return Sample(
-            id=problem.id,
-            sample=index,
-            seed=seed,
-            answer=answer,
-            expected=problem.answer,
-            correct=correct,
-            reason=reason,
-            wall_s=round(wall_s, 4),
-            error=error,
-            session=self.number,
-            ended_s=round(time.perf_counter() - self.began, 4),
-            **_figures(run),
-        )
+def _worst(program: dspy.Module, lm: dspy.LM) -> dict[str, float]:
+    """What one run can spend at most, by name. Raises BudgetExceeded where its budget is less than any answer takes."""
+    assert isinstance(program, Program), "only programs have budgets"
+    with dspy.context(lm=lm):
+        most = program.explain().bound
+    dollars = None if program.budget is None else program.budget.dollars
+    found: dict[str, float | None] = {"total": most.total_tokens, "calls": most.calls, "dollars": dollars}
+    return {name: amount for name, amount in found.items() if amount is not None}
 
 
-def repeats(error: BaseException) -> bool:
-    """Whether every further call would end in the same error: it or what caused it is one of `STOPPING`."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, STOPPING) or (isinstance(seen, BaseExceptionGroup) and any(map(repeats, seen.exceptions))):
-            return True
-        seen = seen.__cause__
-    return False
-
-
-def _figures(run: Any) -> dict[str, Any]:
-    """What a run record says; nothing for modules that keep none."""
-    if run is None:
-        return {}
-    usage = run.usage
-    return {
-        "sequential_tokens": run.sequential_tokens,
-        "token_latency": run.token_latency,
-        "total_tokens": usage.total_tokens,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "complete": run.complete,
-        "repairs": tuple(run.repairs),
-        "failures": tuple(run.failures),
-    }
-
-
-def _answer(prediction: Any) -> str | None:
-    """The answer field. Raises ProgramError where the program has none: it cannot be evaluated then."""
-    if "answer" not in prediction:
-        raise ProgramError(
-            "the program's result has no field 'answer'",
-            why=f"it has {', '.join(prediction.keys()) or 'none'}",
-            fix='end its signature in answer: "problem -> answer"',
-        )
-    value = prediction["answer"]
-    return None if value is None else str(value)
+def _price(lm: dspy.LM) -> Price:
+    """What its tokens or its hours cost. Raises InputError where nobody knows."""
+    runtime, settings = _runtime(lm), getattr(getattr(lm, "engine", None), "settings", {})
+    return price_of(lm.model if runtime is None else runtime.backend.model, settings.get("dollars_per_hour"))
 
 
 def _jobs(problems: Sequence[Problem], samples: int, done: set[Key]) -> list[tuple[Problem, int]]:

@@ -30,11 +30,14 @@ class Sample:
     """None where the call failed."""
     expected: str
     correct: bool
+    score: float | None = None
+    """What a metric gave; None where answers were compared."""
     reason: str = ""
     """Why an answer is wrong where that is not its value."""
     sequential_tokens: int | None = None
     """Token figures are None where the program keeps no run record, as plain DSPy modules do."""
     token_latency: int | None = None
+    calls: int | None = None
     total_tokens: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -43,6 +46,8 @@ class Sample:
     """Of the call, without grading."""
     complete: bool = True
     """False where the run was cut short and gave the latest answer it had."""
+    cut: str = ""
+    """What cut it short."""
     repairs: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     """Branches lost on the way."""
@@ -56,6 +61,11 @@ class Sample:
     @property
     def key(self) -> Key:
         return self.id, self.sample
+
+    @property
+    def value(self) -> float:
+        """What it adds to a mean: the metric's score, else 1 or 0."""
+        return float(self.correct) if self.score is None else self.score
 
 
 _FIELDS = {field.name for field in fields(Sample)}

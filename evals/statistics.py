@@ -17,7 +17,7 @@ DRAWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """A share of right answers and its interval, all in [0, 1]."""
+    """A share of right answers, or a mean score, and its interval. Shares are in [0, 1]."""
 
     value: float
     low: float
@@ -25,20 +25,21 @@ class Accuracy:
     method: Literal["wilson", "bootstrap"]
 
 
-def accuracy(verdicts: Sequence[Sequence[bool]], *, seed: int = 0, confidence: float = CONFIDENCE) -> Accuracy:
+def accuracy(verdicts: Sequence[Sequence[float]], *, seed: int = 0, confidence: float = CONFIDENCE) -> Accuracy:
     """Mean over problems of the mean over each problem's samples.
 
-    verdicts: (problems, samples of each); problems without a sample are left out.
-    One sample a problem gives Wilson's interval. With more, samples of one problem are not independent, so whole
-    problems are resampled; where all problems agree on 0 or 1 nothing can be resampled, and Wilson's over the problems
-    stands in. Raises ValueError if there is no sample at all.
+    verdicts: (problems, samples of each), true or false, or graded scores; problems without a sample are left out.
+    One yes or no a problem gives Wilson's interval. With more, samples of one problem are not independent, so whole
+    problems are resampled, as graded scores are; where all problems agree on 0 or 1 nothing can be resampled, and
+    Wilson's over the problems stands in. Raises ValueError if there is no sample at all.
     """
     scored = [samples for samples in verdicts if samples]
     if not scored:
         raise ValueError("no sample to compute an accuracy from")
     means = [sum(samples) / len(samples) for samples in scored]
     value = math.fsum(means) / len(means)
-    if all(len(samples) == 1 for samples in scored) or set(means) in ({0.0}, {1.0}):
+    single = all(len(samples) == 1 for samples in scored) and set(means) <= {0.0, 1.0}
+    if single or set(means) in ({0.0}, {1.0}):
         low, high = wilson(round(value * len(means)), len(means), confidence)
         return Accuracy(value, low, high, "wilson")
     low, high = bootstrap(means, seed=seed, confidence=confidence)

@@ -33,7 +33,8 @@ class PDR(rf.Program):
     """Rounds of parallel drafts; between rounds a distiller writes a bounded workspace that the next round reads.
 
     The workspace is made anew each round: what no draft of a round kept is gone. Widths (16, 8, 4) make 16 + 8 + 4
-    drafts and one last refinement, 29 calls, and 3 distillations.
+    drafts and one last refinement, 29 calls, and 3 distillations. Cut short by a budget it gives the majority answer of
+    the last whole round.
 
     widths: drafts per round, the last single refinement not counted.
     distiller: "summary" writes notes shared by the next round; "top_k" grades the drafts and passes the best `k` on
@@ -63,6 +64,7 @@ class PDR(rf.Program):
         drafts = {"drafts": (list[str], "")}
         workspace = {"workspace": (str, "")}
         self.signature = task
+        self.by = list(task.output_fields)[-1]
         self.draft = rf.Generate(task, config=config, solution_tokens=solution_tokens)
         if distiller == "summary":
             notes = about(task, _SUMMARISE, drafts, ("workspace", ""))
@@ -77,8 +79,10 @@ class PDR(rf.Program):
 
     def plan(self, **inputs: Any) -> Any:
         drafts = self.draft(**inputs, n=self.widths[0])
+        rf.answer(rf.vote(drafts, by=self.by))
         for width in self.widths[1:]:
             drafts = self.refine(**inputs, workspace=self._workspace(inputs, drafts), n=width)
+            rf.answer(rf.vote(drafts, by=self.by))
         return rf.answer(self.refine(**inputs, workspace=self._workspace(inputs, drafts)))
 
     def _workspace(self, inputs: dict[str, Any], drafts: Any) -> Any:

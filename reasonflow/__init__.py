@@ -5,8 +5,23 @@ from reasonflow.backends.bridge import scripted, vllm
 from reasonflow.errors import ReasonFlowError
 from reasonflow.language.call_sites import Generate
 from reasonflow.language.choices import Choice
-from reasonflow.language.combinators import answer, call, each, fork, loop, select, vote, when
+from reasonflow.language.combinators import (
+    answer,
+    call,
+    each,
+    fork,
+    loop,
+    quorum,
+    race,
+    select,
+    vote,
+    when,
+    within,
+)
 from reasonflow.language.program import Program
+from reasonflow.plan.budget import Budget
+from reasonflow.runtime import events
+from reasonflow.runtime.ledger import limit
 from reasonflow.runtime.notes import note
 
 # isort: split
@@ -19,6 +34,7 @@ from reasonflow.programs.sequential_refine import SequentialRefine
 __version__ = "0.1.0"
 __all__ = [
     "PDR",
+    "Budget",
     "ChainOfThought",
     "Choice",
     "Generate",
@@ -29,13 +45,18 @@ __all__ = [
     "answer",
     "call",
     "each",
+    "events",
     "fork",
+    "limit",
     "loop",
     "math_equal",
     "note",
+    "quorum",
+    "race",
     "scripted",
     "select",
     "vllm",
     "vote",
     "when",
+    "within",
 ]

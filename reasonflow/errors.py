@@ -7,6 +7,8 @@ ReasonFlowError              what happened, why, what to do
 │   └── UnknownName          an unknown program, model, benchmark, option or field
 ├── AnswerError              the model's text holds no answer a program can return
 ├── RunError                 a run lost a branch it cannot do without
+│   ├── BudgetExceeded       a budget does not allow a call, and there is no answer to fall back on
+│   └── BranchCancelled      a branch was stopped because its result could not matter any more
 └── BackendError             an engine failed; foreign errors are translated once, at the boundary
     ├── EngineStartError     the engine cannot start
     ├── EngineDead           the engine stopped and takes no more requests
@@ -87,6 +89,14 @@ class RunError(ReasonFlowError):
     """A run cannot be completed because a branch it needs has failed."""
 
 
+class BudgetExceeded(RunError):
+    """A budget does not allow what is asked of it."""
+
+
+class BranchCancelled(RunError):
+    """A branch was stopped early: another won the race, a quorum stood, or the budget was spent. Never leaves a run."""
+
+
 class BackendError(ReasonFlowError):
     """An engine failed. `transient` says whether the same request may succeed later."""
 
@@ -99,6 +109,9 @@ class EngineStartError(BackendError):
 
 class EngineDead(BackendError):
     """The engine stopped; it must be started again before it takes requests."""
+
+    restartable: bool = True
+    """Whether a new engine may take its place by itself: not after it was closed, nor beside one that still hangs."""
 
 
 class PromptTooLong(BackendError, ValueError):

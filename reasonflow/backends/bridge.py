@@ -12,7 +12,8 @@ import dspy
 
 from reasonflow.backends.handles import AsyncEngineHandle, EngineHandle
 from reasonflow.backends.registry import EngineSpec
-from reasonflow.backends.scripted import Script, ScriptedBackend
+from reasonflow.backends.script import Script
+from reasonflow.backends.scripted import ScriptedBackend
 from reasonflow.backends.translation import PER_CALL, PER_ENGINE
 from reasonflow.errors import UnknownName
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -223,7 +224,7 @@ class _LiveRequest:
                 self._events.append(lm15.StreamEndEvent(finish_reason=finish_reason(seen[1]), usage=usage(seen[1])))
             self._news.set()
 
-        self._task = asyncio.create_task(self._handle.runtime.generate(ours, observe))
+        self._task = asyncio.create_task(self._handle.runtime.generate(replace(ours, stream=True), observe))
         self._task.add_done_callback(lambda _: self._news.set())
 
     async def read(self) -> list[Any]:

@@ -56,6 +56,8 @@ class Request:
     """Orders the engine's waiting queue where it can: lower first."""
     label: str = ""
     """Path of the call in its program, for logs."""
+    stream: bool = False
+    """The observer wants the pieces as they are generated, not only the ends of samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,9 @@ class Piece:
 
 
 Observer: TypeAlias = Callable[[Piece | tuple[int, Completion]], None]
-"""Told on the runtime's loop: pieces as they are generated, then (index, completion) as each sample ends."""
+"""Told on the runtime's loop: pieces as they are generated where the request streams, and (index, completion) as each
+sample ends. A sample that ends because the call was cancelled is told too, with what it had generated and the finish
+reason "cancelled"; one that ends because the engine failed is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +119,8 @@ class Counters:
     output_tokens: int
     running: int
     waiting: int
+    steps: int = 0
+    """Steps the engine has made; 0 where it does not say."""
 
 
 @runtime_checkable
@@ -166,6 +172,12 @@ class Backend(Protocol):
         """Samples the engine decodes at once at most: the scheduler admits no more."""
         ...
 
+    @property
+    def default_max_tokens(self) -> int | None:
+        """Generated tokens of a sample at most where its request does not say; None: what the window leaves. Certain
+        once the engine has started."""
+        ...
+
     def fingerprint(self) -> Mapping[str, str]:
         """Engine, versions, model and its hash, device: what a reader needs to repeat a measurement."""
         ...
@@ -177,8 +189,9 @@ class Backend(Protocol):
     async def generate(self, request: Request, observe: Observer | None = None) -> tuple[Completion, ...]:
         """All `request.n` samples, in order. Samples of one request arrive adjacent at the engine.
 
-        Cancelling the call aborts those still running. Raises PromptTooLong before anything is sent, EngineDead,
-        BackendError.
+        Cancelling the call aborts those still running: they have left the engine, and the observer knows how far each
+        had come, when the cancellation leaves (within one step). Raises PromptTooLong before anything is sent,
+        EngineDead, BackendError; samples that had not ended by then are aborted and not told.
         """
         ...
 

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from reasonflow.backends.protocol import Backend
@@ -66,7 +67,8 @@ class Engine:
     def __init__(self, spec: EngineSpec) -> None:
         """Raises what the backend raises for options it does not take."""
         self.spec = spec
-        self._backend = KINDS[spec.kind](spec.model, spec.options)
+        self._build = partial(KINDS[spec.kind], spec.model, spec.options)
+        self._backend = self._build()
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
         self._closed = False
@@ -78,7 +80,7 @@ class Engine:
             if self._runtime is None:
                 if self._closed:
                     raise BackendError("this engine was closed", why="close() was called on it", fix="open it again")
-                self._runtime = Runtime(self._backend)
+                self._runtime = Runtime(self._backend, rebuild=self._build)
                 # The last handle may be dropped on the runtime's own thread, which cannot wait for itself. At exit the
                 # runtime's own hook comes first, when threads can no longer be started.
                 weakref.finalize(self, _close_aside, self._runtime).atexit = False

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -13,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from reasonflow.backends.block_cache import BlockCache
 from reasonflow.backends.chunk_tokenizer import END_ID, ChunkTokenizer
 from reasonflow.backends.clock import Clock, WallClock
+from reasonflow.backends.deaths import anew, closed
 from reasonflow.backends.protocol import (
     Capabilities,
     Completion,
@@ -24,12 +24,9 @@ from reasonflow.backends.protocol import (
     Tokenizer,
     Tokens,
 )
+from reasonflow.backends.script import Script, answers, failure
 from reasonflow.errors import BackendError, EngineDead, InputError, PromptTooLong
 
-Fault: TypeAlias = BaseException | type[BaseException]
-Scripted: TypeAlias = str | Fault
-"""One sample's text, or what fails instead."""
-Script: TypeAlias = Scripted | Sequence[Scripted] | Callable[[str, int | None, int], Scripted]
 Latency: TypeAlias = float | Callable[[Request, int], float]
 """Seconds one sample takes, or a function of the request and the sample's index."""
 
@@ -41,6 +38,35 @@ class _Sample:
     text: str
     tokens: Tokens
     finish_reason: FinishReason
+
+
+_NOTHING = Completion(text="", output_tokens=0, prompt_tokens=0, cached_tokens=0, finish_reason="cancelled")
+"""A sample that was cancelled before it was scheduled."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """One request on its way through the engine."""
+
+    request: Request
+    prompt: Tokens
+    chat: str
+    """The prompt's text, for the script."""
+    room: int
+    """Tokens the window leaves."""
+    arrived_s: float
+    observe: Observer | None
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """Of its samples: cancelled when the engine dies."""
+    done: dict[int, Completion] = field(default_factory=dict)
+    cut: dict[int, Completion] = field(default_factory=dict)
+    """How far the samples came that were stopped."""
+    failed: bool = False
+    """One sample failed: its siblings are stopped and not told."""
+
+    @property
+    def pieces(self) -> Observer | None:
+        return self.observe if self.request.stream else None
 
 
 class ScriptedBackend:
@@ -70,7 +96,7 @@ class ScriptedBackend:
         for name, value in (("window", window), ("block_size", block_size), ("max_running", max_running)):
             if value < 1:
                 raise InputError(f"{name} is {value}", fix=f"give {name} a positive number")
-        self._script = _script(answer)
+        self._script = answers(answer)
         self._constant = answer if isinstance(answer, str) else None
         self._model = model
         self._latency = latency
@@ -79,12 +105,14 @@ class ScriptedBackend:
         self._block_size = block_size
         self._max_running = max_running
         self._tokenizer = ChunkTokenizer()
-        self._cache = BlockCache(block_size, kv_blocks or max(1, max_running * window // block_size))
+        self._kv_blocks = kv_blocks or max(1, max_running * window // block_size)
+        self._cache = BlockCache(block_size, self._kv_blocks)
         self._samples: dict[str, _Sample] = {}
         self._slots: anyio.Semaphore | None = None
         self._running = self._waiting = 0
-        self._prompt_tokens = self._cached_tokens = self._output_tokens = 0
-        self._closed = False
+        self._prompt_tokens = self._cached_tokens = self._output_tokens = self._steps = 0
+        self._calls: list[_Call] = []
+        self._dead: EngineDead | None = None
 
     @property
     def model(self) -> str:
@@ -110,6 +138,10 @@ class ScriptedBackend:
     def max_running(self) -> int:
         return self._max_running
 
+    @property
+    def default_max_tokens(self) -> int | None:
+        return None
+
     def fingerprint(self) -> Mapping[str, str]:
         return {"engine": "scripted", "model": self._model, "block_size": str(self._block_size)}
 
@@ -118,38 +150,55 @@ class ScriptedBackend:
         return self._running
 
     async def start(self) -> None:
-        if self._closed:
-            raise EngineDead("the scripted engine is closed", fix="build a new one")
+        if self._dead is not None:
+            raise anew(self._dead)
 
     async def generate(self, request: Request, observe: Observer | None = None) -> tuple[Completion, ...]:
         await self.start()
         prompt = request.prompt.tokens
         if prompt is None:
             prompt = self._tokenizer.render(request.prompt.messages)
-        room = self._window - len(prompt)
-        if room < 1:
-            raise PromptTooLong(
-                f"the prompt has {len(prompt)} tokens",
-                why=f"the engine's window is {self._window}, and at least one token must be generated",
-                fix="shorten the inputs, or give the engine a larger window",
-            )
-        if self._latency is None and observe is None and self._constant is not None:
-            return await self._at_once(request, prompt, self._constant, room)
-        text = self._chat_text(request, prompt)
-        done: list[Completion | None] = [None] * request.n
+        room = self._room(prompt)
+        if self._latency is None and self._constant is not None and not (observe is not None and request.stream):
+            return await self._at_once(request, prompt, self._constant, room, observe)
+        call = _Call(request, prompt, self._chat_text(request, prompt), room, self._clock.now(), observe)
+        await self._all(call)
+        if self._dead is not None and len(call.done) < request.n:
+            raise anew(self._dead)
+        return tuple(call.done[index] for index in range(request.n))
 
-        async def one(index: int, arrived_s: float) -> None:
-            done[index] = await self._answer(request, prompt, text, index, room, arrived_s, observe)
-
+    async def _all(self, call: _Call) -> None:
+        """Answer every sample. What ends it early decides who is told."""
+        self._calls.append(call)
         try:
             async with anyio.create_task_group() as group:
-                arrived_s = self._clock.now()
-                for index in range(request.n):
-                    group.start_soon(one, index, arrived_s)
+                call.scope = group.cancel_scope
+                for index in range(call.request.n):
+                    group.start_soon(self._one, call, index)
         except BaseExceptionGroup as failures:
             error = _first(failures)
             raise error from error.__cause__
-        return tuple(completion for completion in done if completion is not None)
+        except anyio.get_cancelled_exc_class():
+            if call.observe is not None and not call.failed:
+                for index in range(call.request.n):
+                    if index not in call.done:
+                        call.observe((index, call.cut.get(index, _NOTHING)))
+            raise
+        finally:
+            self._calls.remove(call)
+            ends = (*call.done.values(), *call.cut.values())
+            self._steps += max((end.output_tokens for end in ends), default=0)
+
+    async def _one(self, call: _Call, index: int) -> None:
+        try:
+            call.done[index] = completion = await self._answer(call, index)
+            if call.observe is not None:
+                call.observe((index, completion))
+        except Exception as error:
+            call.failed = True
+            if isinstance(error, EngineDead):
+                self._die(error)
+            raise
 
     async def score(self, prompt: Tokens, continuation: Tokens) -> tuple[float, ...]:
         """Made-up but repeatable: between -1 and 0, a function of the token alone."""
@@ -163,42 +212,73 @@ class ScriptedBackend:
             output_tokens=self._output_tokens,
             running=self._running,
             waiting=self._waiting,
+            steps=self._steps,
         )
 
     async def aclose(self) -> None:
-        self._closed = True
+        self._die(closed())
 
-    async def _at_once(self, request: Request, prompt: Tokens, text: str, room: int) -> tuple[Completion, ...]:
+    def _die(self, error: EngineDead) -> None:
+        """From now on everybody is told so, first of all those who wait."""
+        self._dead = self._dead or error
+        for call in self._calls:
+            call.failed = True
+            call.scope.cancel()
+
+    def _room(self, prompt: Tokens) -> int:
+        """Tokens that may be generated. Raises PromptTooLong, and BackendError where the cache is too small."""
+        room = self._window - len(prompt)
+        if room < 1:
+            raise PromptTooLong(
+                f"the prompt has {len(prompt)} tokens",
+                why=f"the engine's window is {self._window}, and at least one token must be generated",
+                fix="shorten the inputs, or give the engine a larger window",
+            )
+        blocks = -(-len(prompt) // self._block_size)
+        if blocks > self._kv_blocks:
+            raise BackendError(
+                f"the prompt has {len(prompt)} tokens, and the engine's KV cache cannot hold them",
+                why=f"they need {blocks} blocks of {self._block_size}, and the cache has {self._kv_blocks}",
+                fix="give the engine more kv_blocks, or shorten the inputs",
+            )
+        return room
+
+    async def _at_once(
+        self, request: Request, prompt: Tokens, text: str, room: int, observe: Observer | None
+    ) -> tuple[Completion, ...]:
         """All samples of a constant answer without a task each: what is left is the cost of whoever calls."""
         self._running += request.n
         try:
             await checkpoint()
+        except anyio.get_cancelled_exc_class():
+            if observe is not None:
+                for index in range(request.n):
+                    observe((index, _NOTHING))
+            raise
         finally:
             self._running -= request.n
+        await self.start()  # it may have been closed meanwhile
         sample = self._cut(text, request, room)
         first = self._finished(prompt, sample)
-        if request.n == 1:
-            return (first,)
-        # Siblings differ from the first only in what was cached, so they share one object.
-        sibling = self._finished(prompt, sample)
-        others = request.n - 2
-        self._prompt_tokens += sibling.prompt_tokens * others
-        self._cached_tokens += (sibling.cached_tokens or 0) * others
-        self._output_tokens += sibling.output_tokens * others
-        return (first, *[sibling] * (request.n - 1))
+        self._steps += len(sample.tokens)
+        completions: tuple[Completion, ...] = (first,)
+        if request.n > 1:
+            # Siblings differ from the first only in what was cached, so they share one object.
+            sibling = self._finished(prompt, sample)
+            others = request.n - 2
+            self._prompt_tokens += sibling.prompt_tokens * others
+            self._cached_tokens += (sibling.cached_tokens or 0) * others
+            self._output_tokens += sibling.output_tokens * others
+            completions = (first, *[sibling] * (request.n - 1))
+        if observe is not None:
+            for end in enumerate(completions):
+                observe(end)
+        return completions
 
-    async def _answer(
-        self,
-        request: Request,
-        prompt: Tokens,
-        chat: str,
-        index: int,
-        room: int,
-        arrived_s: float,
-        observe: Observer | None,
-    ) -> Completion:
-        seed = None if request.sampling.seed is None else request.sampling.seed + index
-        scripted = self._script(chat, seed, index)  # before any waiting, so that arrival order decides
+    async def _answer(self, call: _Call, index: int) -> Completion:
+        seed = call.request.sampling.seed
+        # Before any waiting, so that arrival order decides.
+        scripted = self._script(call.chat, None if seed is None else seed + index, index)
         if self._slots is None:
             self._slots = anyio.Semaphore(self._max_running)
         self._waiting += 1
@@ -208,41 +288,53 @@ class ScriptedBackend:
             self._waiting -= 1
         self._running += 1
         try:
-            started_s = self._clock.now()
-            if not isinstance(scripted, str):
-                await self._spend(request, index, 1)
-                raise _fault(scripted)
-            sample = self._cut(scripted, request, room)
-            cached = self._cache.hit_tokens(prompt)
-            self._cache.add(prompt)
-            await self._decode(request, index, sample, observe)
-            completion = replace(
-                self._finished(prompt, sample, cached),
-                queued_s=started_s - arrived_s,
-                first_token_s=started_s - arrived_s + self._seconds(request, index) / max(1, len(sample.tokens)),
-                total_s=self._clock.now() - arrived_s,
-            )
+            return await self._decode(call, index, scripted)
         finally:
             self._running -= 1
             self._slots.release()
-        if observe is not None:
-            observe((index, completion))
-        return completion
 
-    async def _decode(self, request: Request, index: int, sample: _Sample, observe: Observer | None) -> None:
-        if observe is None:
-            await self._spend(request, index, 1)
-            return
+    async def _decode(self, call: _Call, index: int, scripted: object) -> Completion:
+        """A scheduled sample, to its end. If it is stopped, `call.cut` knows how far it had come."""
+        request, started_s, seconds = call.request, self._clock.now(), self._seconds(call.request, index)
+        if not isinstance(scripted, str):
+            await self._spend(seconds)
+            raise failure(scripted)
+        sample = self._cut(scripted, request, call.room)
+        cached = self._cache.hit_tokens(call.prompt)
+        self._cache.add(call.prompt)
         # The end-of-turn id has no text of its own to show.
         visible = sample.tokens[:-1] if sample.finish_reason == "stop" else sample.tokens
-        for token in visible:
-            await self._spend(request, index, max(1, len(visible)))
-            observe(Piece(index=index, text=self._tokenizer.decode((token,)), tokens=(token,)))
+        shown, pieces = 0, call.pieces
+        try:
+            for token in visible if pieces is not None else ():
+                await self._spend(seconds / len(visible))
+                shown += 1
+                assert pieces is not None
+                pieces(Piece(index=index, text=self._tokenizer.decode((token,)), tokens=(token,)))
+            if not shown:
+                await self._spend(seconds)
+        except anyio.get_cancelled_exc_class():
+            if pieces is None and seconds > 0:
+                shown = int(len(visible) * min(1.0, (self._clock.now() - started_s) / seconds))
+            tokens = sample.tokens[: min(shown, len(sample.tokens) - 1)]  # with all of them it would have ended
+            cut = self._finished(call.prompt, _Sample(self._tokenizer.decode(tokens), tokens, "cancelled"), cached)
+            call.cut[index] = self._timed(cut, call, started_s, seconds / len(sample.tokens) if shown else None)
+            raise
+        ended = self._finished(call.prompt, sample, cached)
+        return self._timed(ended, call, started_s, seconds / max(1, len(sample.tokens)))
 
-    async def _spend(self, request: Request, index: int, steps: int) -> None:
-        seconds = self._seconds(request, index)
+    def _timed(self, end: Completion, call: _Call, started_s: float, first_token_s: float | None) -> Completion:
+        queued_s = started_s - call.arrived_s
+        return replace(
+            end,
+            queued_s=queued_s,
+            first_token_s=None if first_token_s is None else queued_s + first_token_s,
+            total_s=self._clock.now() - call.arrived_s,
+        )
+
+    async def _spend(self, seconds: float) -> None:
         if seconds > 0:
-            await self._clock.sleep(seconds / steps)
+            await self._clock.sleep(seconds)
         else:
             await checkpoint()
 
@@ -287,41 +379,6 @@ class ScriptedBackend:
         if not request.prompt.messages:
             return self._tokenizer.decode(prompt)
         return "\n\n".join(str(message["content"]) for message in request.prompt.messages)
-
-
-def _script(answer: Script) -> Callable[[str, int | None, int], Scripted]:
-    if isinstance(answer, str) or _is_fault(answer):
-        fixed: Any = answer
-        return lambda prompt, seed, index: fixed
-    if callable(answer):
-        return answer
-    if not isinstance(answer, Sequence) or not answer:
-        raise InputError(
-            f"a scripted engine cannot answer with {answer!r}",
-            fix="give a text, a non-empty list of texts, or a function (prompt, seed, index) -> text",
-        )
-    items, arrivals = tuple(answer), iter(range(2**63))
-    return lambda prompt, seed, index: items[next(arrivals) % len(items)]
-
-
-def _is_fault(value: object) -> bool:
-    return isinstance(value, BaseException) or (inspect.isclass(value) and issubclass(value, BaseException))
-
-
-def _fault(fault: object) -> BaseException:
-    if not _is_fault(fault):
-        return InputError(
-            f"the script answered with {type(fault).__name__}",
-            why="a scripted sample is a text or an exception",
-            fix="return a str from the answer function",
-        )
-    raised: Any = fault
-    error = raised("scripted failure") if inspect.isclass(fault) else raised
-    if isinstance(error, BackendError):
-        return error
-    wrapped = BackendError("the scripted engine failed", why=f"{type(error).__name__}: {error}")
-    wrapped.__cause__ = error
-    return wrapped
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

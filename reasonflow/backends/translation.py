@@ -18,7 +18,9 @@ PER_CALL = frozenset(
     {"temperature", "max_tokens", "top_p", "top_k", "stop", "seed", "frequency_penalty", "presence_penalty"}
 )
 """Sampling options a DSPy call can carry."""
-PER_ENGINE = frozenset({field.name for field in fields(Sampling)} - PER_CALL | {"priority"})
+_NO_SAMPLING = frozenset({"priority", "dollars_per_hour"})
+"""Of a language model, but no sampling options: the queue's order, and what an hour of its engine costs."""
+PER_ENGINE = frozenset({field.name for field in fields(Sampling)} - PER_CALL) | _NO_SAMPLING
 """Options DSPy refuses in a call: they are fixed on the language model instead."""
 
 # What we cannot honour is refused rather than dropped; `cache` and `user_id` change nothing on a local engine.
@@ -43,7 +45,7 @@ def our_request(request: Any, backend: Backend, settings: Mapping[str, Any]) -> 
     if request.tools:
         raise _unsupported("tools", "native tool calls")
     config = request.config
-    own = {name: value for name, value in settings.items() if name != "priority"}
+    own = {name: value for name, value in settings.items() if name not in _NO_SAMPLING}
     per_call = {name: value for name in PER_CALL if (value := getattr(config, name)) is not None}
     seed = per_call.pop("seed", None)
     sampling = Sampling(**{**own, **per_call}, seed=secrets.randbits(31) if seed is None else seed)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
+
 from reasonflow.backends import facts, hardware, vllm_process, vllm_versions
 from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
@@ -25,15 +27,15 @@ from reasonflow.backends.protocol import (
     Completion,
     Counters,
     Observer,
-    Piece,
     Request,
     Tokenizer,
     Tokens,
 )
-from reasonflow.backends.vllm_engine_thread import EngineThread, Sample, SteppedEngine, Update
+from reasonflow.backends.vllm_engine_thread import EngineThread, Sample, SteppedEngine
+from reasonflow.backends.vllm_group import SampleGroup
 from reasonflow.backends.vllm_settings import VllmSettings
 from reasonflow.backends.vllm_versions import VllmEngine
-from reasonflow.errors import BackendError, EngineDead, EngineStartError, InputError, PromptTooLong, ReasonFlowError
+from reasonflow.errors import EngineDead, EngineStartError, InputError, PromptTooLong
 
 _ACTIVE: dict[EngineThread, str] = {}
 """Engines of this process that were started and are not yet gone, with their models."""
@@ -122,6 +124,10 @@ class VllmBackend:
     def max_running(self) -> int:
         return self._settings.max_running
 
+    @property
+    def default_max_tokens(self) -> int | None:
+        return self._facts.default_max_tokens if self._facts is not None else None
+
     def fingerprint(self) -> Mapping[str, str]:
         """Before the start the sizes are those that will be asked for."""
         name, version = vllm_versions.installed() or ("vllm", "not installed")
@@ -152,9 +158,9 @@ class VllmBackend:
         number, arrived = next(self._requests), time.time()  # the engine's own start is no queueing
         samples = [
             Sample(id=f"{number}-{place:05}", tokens=tokens, params=params, priority=request.priority, arrived=arrived)
-            for place, params in enumerate(_all_params(engine, request, len(tokens), stream=observe is not None))
+            for place, params in enumerate(_all_params(engine, request, len(tokens)))
         ]
-        group = _Group([sample.id for sample in samples], len(tokens), observe)
+        group = SampleGroup([sample.id for sample in samples], len(tokens), observe, stream=request.stream)
         return await self._run(samples, group)
 
     async def score(self, prompt: Tokens, continuation: Tokens) -> tuple[float, ...]:
@@ -171,7 +177,7 @@ class VllmBackend:
         await self._started()
         params, number = vllm_versions.scoring_params(), next(self._requests)
         sample = Sample(id=f"{number}-score", tokens=tokens, params=params, priority=0, arrived=time.time())
-        group = _Group([sample.id], len(tokens), None)
+        group = SampleGroup([sample.id], len(tokens), None, stream=False)
         await self._run([sample], group)
         return group.prompt_logprobs[-len(continuation) :]
 
@@ -189,10 +195,15 @@ class VllmBackend:
         assert self._facts is not None, "a started engine has told its facts"
         return self._facts
 
-    async def _run(self, samples: Sequence[Sample], group: _Group) -> tuple[Completion, ...]:
+    async def _run(self, samples: Sequence[Sample], group: SampleGroup) -> tuple[Completion, ...]:
         self._thread.submit(samples, group.take)
         try:
             return await group.result
+        except asyncio.CancelledError:
+            self._thread.abort(group.unfinished, group.leave)
+            with anyio.CancelScope(shield=True):  # no longer than the step that is under way
+                await group.left
+            raise
         except BaseException:
             self._thread.abort(group.unfinished)
             raise
@@ -257,71 +268,7 @@ class _Build:
         return backend._build()
 
 
-class _Group:
-    """Collects the samples of one request, on the loop that asked."""
-
-    def __init__(self, ids: Sequence[str], prompt_tokens: int, observe: Observer | None) -> None:
-        self.result: asyncio.Future[tuple[Completion, ...]] = asyncio.get_running_loop().create_future()
-        self.prompt_logprobs: tuple[float, ...] = ()
-        self._places = {id: place for place, id in enumerate(ids)}
-        self._prompt_tokens = prompt_tokens
-        self._observe = observe
-        self._texts: list[list[str]] = [[] for _ in ids]
-        self._tokens: list[list[int]] = [[] for _ in ids]
-        self._done: dict[int, Completion] = {}
-
-    @property
-    def unfinished(self) -> list[str]:
-        """Ids of the samples still in the engine."""
-        return [id for id, place in self._places.items() if place not in self._done]
-
-    def take(self, news: Sequence[Update] | ReasonFlowError) -> None:
-        """A step's updates, or the error that ended the request."""
-        if self.result.done():  # cancelled meanwhile
-            return
-        try:
-            if isinstance(news, ReasonFlowError):
-                raise news
-            for update in news:
-                self._take(update)
-        except Exception as error:  # an observer's own error is the caller's to see
-            self.result.set_exception(error)
-            return
-        if len(self._done) == len(self._places):
-            self.result.set_result(tuple(self._done[place] for place in range(len(self._places))))
-
-    def _take(self, update: Update) -> None:
-        place = self._places[update.id]
-        if update.error:
-            failed = BackendError("the engine gave up on a sample", why=update.error, fix="ask again")
-            failed.transient = True
-            raise failed
-        self._texts[place].append(update.text)
-        self._tokens[place].extend(update.tokens)
-        if self._observe is not None and (update.text or update.tokens):
-            self._observe(Piece(index=place, text=update.text, tokens=update.tokens))
-        if update.finished:
-            self._finish(place, update)
-
-    def _finish(self, place: int, update: Update) -> None:
-        self.prompt_logprobs = update.prompt_logprobs
-        completion = Completion(
-            text="".join(self._texts[place]),
-            tokens=tuple(self._tokens[place]),
-            output_tokens=len(self._tokens[place]),
-            prompt_tokens=self._prompt_tokens,
-            cached_tokens=update.cached_tokens,
-            finish_reason=update.finish_reason,
-            queued_s=update.queued_s,
-            first_token_s=update.first_token_s,
-            total_s=update.total_s,
-        )
-        self._done[place] = completion
-        if self._observe is not None:
-            self._observe((place, completion))
-
-
-def _all_params(engine: VllmEngine, request: Request, prompt_tokens: int, stream: bool) -> list[Any]:
+def _all_params(engine: VllmEngine, request: Request, prompt_tokens: int) -> list[Any]:
     """The engine's parameters of each sample. Raises InputError where a value is out of its range."""
     if request.n < 1:
         raise InputError(f"a request for {request.n} samples", why="n must be at least 1", fix="ask for one or more")
@@ -332,7 +279,7 @@ def _all_params(engine: VllmEngine, request: Request, prompt_tokens: int, stream
             window=engine.window,
             prompt_tokens=prompt_tokens,
             sample=sample,
-            stream=stream,
+            stream=request.stream,
             ceiling=engine.max_tokens_ceiling,
         )
         for sample in range(request.n)

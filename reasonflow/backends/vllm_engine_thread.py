@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from reasonflow.backends.deaths import anew, closed, crashed
 from reasonflow.backends.protocol import FinishReason, Tokens
 from reasonflow.errors import EngineDead, ReasonFlowError
 
@@ -53,6 +54,10 @@ class Update:
     finish_reason: FinishReason = "stop"
     error: str = ""
     """Why the engine gave up on this sample; empty where it did not."""
+    whole: bool = False
+    """`text` and `tokens` are all of the sample's: so is told how far a cancelled one came."""
+    prompt_computed: bool = True
+    """False for a sample that was cancelled before its first step."""
     cached_tokens: int = 0
     queued_s: float = 0.0
     first_token_s: float | None = None
@@ -76,8 +81,8 @@ class SteppedEngine(Protocol):
         """Queue a sample. Raises InputError if the engine refuses it."""
         ...
 
-    def abort(self, ids: Iterable[str]) -> None:
-        """Drop samples; unknown ones are ignored. No update comes for them any more."""
+    def abort(self, ids: Iterable[str]) -> Sequence[Update]:
+        """Drop samples and tell how far each had come, finished as "cancelled". Unknown ones are ignored."""
         ...
 
     def step(self) -> Sequence[Update]:
@@ -124,7 +129,7 @@ class EngineThread:
             if self._started:
                 return
             if self._dead is not None:
-                raise _anew(self._dead)
+                raise anew(self._dead)
             self._started = True
         self._thread.start()
 
@@ -133,22 +138,39 @@ class EngineThread:
         waiting = _Waiting(asyncio.get_running_loop(), deliver)
 
         def add(engine: SteppedEngine) -> None:
-            added: list[str] = []
+            # Known before they are in: an engine that breaks on one of them owes them an answer too.
+            self._waiting.update({sample.id: waiting for sample in samples})
+            added = 0
             try:
                 for sample in samples:
                     engine.add(sample)
-                    added.append(sample.id)
-                    self._waiting[sample.id] = waiting
+                    added += 1
             except ReasonFlowError as error:
-                self._forget(engine, added)
+                for sample in samples[added:]:
+                    del self._waiting[sample.id]
+                self._forget(engine, [sample.id for sample in samples[:added]])
                 _post(waiting.loop, waiting.deliver, error)
 
         self._put(add)
 
-    def abort(self, ids: Sequence[str]) -> None:
-        """Take samples out of the engine. Nothing is delivered for them afterwards but what is already on its way."""
-        if self._dead is None:
-            self._inbox.put(lambda engine: self._forget(engine, ids))
+    def abort(self, ids: Sequence[str], left: Callable[[Sequence[Update]], None] | None = None) -> None:
+        """Take samples out of the engine. Nothing is delivered for them afterwards but what is already on its way.
+
+        left: called on the running event loop after all that, with how far those came that had not ended; with nothing
+        if the engine is dead.
+        """
+        loop = asyncio.get_running_loop()
+
+        def leave(engine: SteppedEngine) -> None:
+            news = self._forget(engine, ids)
+            if left is not None:
+                _post(loop, left, news)
+
+        try:
+            self._put(leave)
+        except EngineDead:
+            if left is not None:
+                left(())
 
     def call(self, function: Callable[[SteppedEngine], T]) -> Future[T]:
         """Run `function` on the engine's thread, between two steps."""
@@ -168,7 +190,7 @@ class EngineThread:
         with self._lock:
             self._closing = True
             if not self._started:
-                self._dead = self._dead or _closed()
+                self._dead = self._dead or closed()
                 if not self.ended.done():
                     self.ended.set_result(None)
         self._inbox.put(lambda engine: None)  # wakes a thread that waits for work
@@ -176,15 +198,14 @@ class EngineThread:
     def _put(self, command: Callable[[SteppedEngine], None]) -> None:
         with self._lock:
             if self._dead is not None:
-                raise _anew(self._dead)
+                raise anew(self._dead)
             if self._closing:
-                raise _closed()
+                raise closed()
             self._inbox.put(command)
 
-    def _forget(self, engine: SteppedEngine, ids: Iterable[str]) -> None:
+    def _forget(self, engine: SteppedEngine, ids: Iterable[str]) -> Sequence[Update]:
         known = [id for id in ids if self._waiting.pop(id, None)]
-        if known:
-            engine.abort(known)
+        return engine.abort(known) if known else ()
 
     def _run(self) -> None:
         """The thread: build, serve until closed or broken, free."""
@@ -206,7 +227,7 @@ class EngineThread:
         except BaseException as error:
             failure = error
         # Dead first: whoever comes while the engine is being freed is answered at once.
-        self._die(_closed() if failure is None else _crashed(failure))
+        self._die(closed() if failure is None else crashed(failure))
         try:
             engine.close()
         except Exception:
@@ -253,7 +274,7 @@ class EngineThread:
         receivers = {(waiting.loop, waiting.deliver) for waiting in self._waiting.values()}
         self._waiting.clear()
         for loop, deliver in receivers:
-            _post(loop, deliver, _anew(error))
+            _post(loop, deliver, anew(error))
 
 
 class _Gone:
@@ -265,13 +286,13 @@ class _Gone:
         self._error = error
 
     def add(self, sample: Sample) -> None:
-        raise _anew(self._error)
+        raise anew(self._error)
 
-    def abort(self, ids: Iterable[str]) -> None:
-        return
+    def abort(self, ids: Iterable[str]) -> Sequence[Update]:
+        return ()
 
     def step(self) -> Sequence[Update]:
-        raise _anew(self._error)
+        raise anew(self._error)
 
     def close(self) -> None:
         return
@@ -287,25 +308,3 @@ def _post(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *argum
 def _deliver_all(batch: dict[Deliver, list[Update]]) -> None:
     for deliver, updates in batch.items():
         deliver(updates)
-
-
-def _anew(error: EngineDead) -> EngineDead:
-    """A fresh copy to raise: one shared instance would collect the tracebacks of everybody who got it."""
-    copy = EngineDead(error.what, why=error.why, fix=error.fix)
-    copy.__cause__ = error.__cause__
-    return copy
-
-
-def _closed() -> EngineDead:
-    return EngineDead("this engine was closed", why="close() was called on it", fix="open it again")
-
-
-def _crashed(error: BaseException) -> EngineDead:
-    reason = str(error).strip().splitlines()
-    dead = EngineDead(
-        "the engine stopped in the middle of its work",
-        why=f"{type(error).__name__}: {reason[-1] if reason else 'no message'}",
-        fix="close it and open it again; if it happens again, run `reasonflow doctor`",
-    )
-    dead.__cause__ = error
-    return dead

@@ -154,7 +154,7 @@ class VllmEngine:
 
         envs.disable_envs_cache()  # an engine before this one has frozen the settings of its own start
         self._tokens_input = tokens_input
-        self._counts = dict.fromkeys(("prompt", "cached", "output", "waiting"), 0)
+        self._counts = dict.fromkeys(("prompt", "cached", "output", "waiting", "steps"), 0)
         self._engine = LLMEngine.from_engine_args(
             EngineArgs(**arguments), stat_loggers=[self._counting()], enable_multiprocessing=not in_process
         )
@@ -166,6 +166,8 @@ class VllmEngine:
         self.cache_tokens: int = (config.cache_config.num_gpu_blocks or 0) * self.block_size
         self.generation_defaults: Mapping[str, Any] = config.model_config.get_diff_sampling_param()
         self.max_tokens_ceiling: int | None = _ceiling(config.model_config, self.generation_defaults)
+        limits = (self.generation_defaults.get("max_tokens"), self.max_tokens_ceiling)
+        self.default_max_tokens: int | None = min((limit for limit in limits if limit is not None), default=None)
         self._arrivals: dict[str, float] = {}
         if not in_process:
             _watch(self._engine.engine_core)
@@ -185,13 +187,14 @@ class VllmEngine:
             )
         self._arrivals[sample.id] = time.time() - sample.arrived
 
-    def abort(self, ids: Iterable[str]) -> None:
+    def abort(self, ids: Iterable[str]) -> Sequence[Update]:
         gone = list(ids)
+        updates = [self._cancelled(id) for id in gone]
         self._engine.abort_request(gone)
-        for id in gone:
-            self._arrivals.pop(id, None)
+        return updates
 
     def step(self) -> Sequence[Update]:
+        self._counts["steps"] += 1
         return [self._update(output) for output in self._engine.step()]
 
     def counters(self) -> Counters:
@@ -205,6 +208,7 @@ class VllmEngine:
             output_tokens=counts["output"],
             running=inside - waiting,
             waiting=waiting,
+            steps=counts["steps"],
         )
 
     def close(self) -> None:
@@ -215,8 +219,7 @@ class VllmEngine:
         part = output.outputs[0]
         if not output.finished:
             return Update(id=output.request_id, text=part.text, tokens=tuple(part.token_ids))
-        waited = self._arrivals.pop(output.request_id, 0.0)
-        times = output.metrics
+        queued_s, first_token_s, total_s = self._times(output.request_id, output.metrics)
         return Update(
             id=output.request_id,
             text=part.text,
@@ -225,11 +228,36 @@ class VllmEngine:
             finish_reason=_FINISH_REASONS.get(part.finish_reason, "stop"),
             error="the engine failed on this request" if part.finish_reason == "error" else "",
             cached_tokens=output.num_cached_tokens or 0,
-            queued_s=waited + max(0.0, times.scheduled_ts - times.queued_ts),
-            first_token_s=times.first_token_latency,
-            total_s=times.first_token_latency + times.last_token_ts - times.first_token_ts,
+            queued_s=queued_s,
+            first_token_s=first_token_s,
+            total_s=total_s,
             prompt_logprobs=_own_logprobs(output.prompt_token_ids, output.prompt_logprobs),
         )
+
+    def _cancelled(self, id: str) -> Update:
+        """How far a sample has come that is about to be aborted: what vLLM's own statistics have counted of it."""
+        text, tokens, cached, metrics = _so_far(self._engine.output_processor, id)
+        times = self._times(id, metrics) if tokens else (0.0, None, 0.0)
+        self._arrivals.pop(id, None)
+        return Update(
+            id=id,
+            text=text,
+            tokens=tokens,
+            finished=True,
+            finish_reason="cancelled",
+            whole=True,
+            prompt_computed=bool(tokens),  # the step that computes a prompt gives the first token
+            cached_tokens=cached,
+            queued_s=times[0],
+            first_token_s=times[1],
+            total_s=times[2],
+        )
+
+    def _times(self, id: str, metrics: Any) -> tuple[float, float, float]:
+        """(queued, to the first token, to the last token), in seconds after the arrival."""
+        first_token_s = metrics.first_token_latency
+        queued_s = self._arrivals.pop(id, 0.0) + max(0.0, metrics.scheduled_ts - metrics.queued_ts)
+        return queued_s, first_token_s, first_token_s + metrics.last_token_ts - metrics.first_token_ts
 
     def _counting(self) -> Any:
         """A listener for vLLM's statistics. Its Prometheus registry would do, but holds one engine per process."""
@@ -273,6 +301,20 @@ def _own_logprobs(tokens: Sequence[int], logprobs: Sequence[Any] | None) -> tupl
     if not logprobs:
         return ()
     return tuple(float(entry[token].logprob) for token, entry in zip(tokens[1:], logprobs[1:], strict=True))
+
+
+def _so_far(processor: Any, id: str) -> tuple[str, tuple[int, ...], int, Any]:
+    """(text, tokens, cached prompt tokens, times) of a running sample, from vLLM's front end.
+
+    It knows a request by a name made from ours. A sample that it does not know, or not yet, has not begun.
+    """
+    names = processor.external_req_ids.get(id) or [id]
+    state = processor.request_states.get(names[0])
+    if state is None or state.detokenizer is None:
+        return "", (), 0, None
+    detokenizer = state.detokenizer
+    tokens = tuple(detokenizer.output_token_ids)
+    return getattr(detokenizer, "output_text", ""), tokens, state.num_cached_tokens or 0, state.stats
 
 
 def _ceiling(model_config: Any, defaults: Mapping[str, Any]) -> int | None:

@@ -46,11 +46,23 @@ def evaluate(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Runs side by side; as many as the engine takes if not given.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="LIMITS", help="What each run may spend: total=20k, or sequential=4k,calls=32."),
+    ] = None,
+    overall_budget: Annotated[
+        str | None,
+        typer.Option(metavar="LIMITS", help="What all runs may spend together: total=200k, or calls=2k,seconds=10m."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="The engine's own log on standard error.")] = False,
 ) -> None:
     """Measure a program: accuracy with its interval, tokens along the critical path and in total, time.
 
-    Every sample is recorded as it ends. The same command goes on where an interrupted one stopped.
+    Every sample is recorded as it ends, every model call until then. The same command goes on where one stopped, also
+    where it was killed or its overall budget was spent.
+
+    Budgets limit sequential and total tokens, calls, seconds and dollars. A run that its budget cuts counts with its
+    latest answer, or as wrong.
 
     Examples:
 
@@ -61,19 +73,24 @@ def evaluate(
       reasonflow eval pdr --benchmark aime24 --model Qwen/Qwen3-8B --samples 16
 
       reasonflow eval chain_of_thought --benchmark rg:leg_counting,max_animals=3
+
+      reasonflow eval pdr --budget total=20k --overall-budget total=200k,seconds=10m
     """
     from rich.console import Console
 
     from reasonflow import programs
     from reasonflow.evals import report
     from reasonflow.evals.benchmarks import DEFAULT, load
+    from reasonflow.evals.runner import limited
+    from reasonflow.plan.budget import Budget
 
     # Everything that can be wrong with the command is found before the engine's half minute.
     arguments = parse_settings(programs.find(program), settings or ())
     problems = load(benchmark, data=data, limit=limit)
     signature = f"{', '.join(problems[0].inputs)} -> answer"
     made = build(program, signature, arguments)
-    made.explain()
+    each, overall = (None if given is None else Budget.parse(given) for given in (budget, overall_budget))
+    limited(made, each, overall).explain()
     name = data.stem if data else DEFAULT if benchmark is None else benchmark
     folder = out or default_folder(program, name, model, seed)
     lm = open_lm(model, temperature=temperature, top_p=top_p, max_tokens=max_tokens, verbose=verbose)
@@ -89,6 +106,8 @@ def evaluate(
         lm=lm,
         seed=seed,
         concurrency=concurrency,
+        budget=each,
+        overall_budget=overall,
         benchmark=name,
         settings=arguments,
     )
@@ -117,9 +136,7 @@ def _run(program: Any, problems: Any, console: Console, *, out: Path, samples: i
     progress = Progress(console, total)
 
     async def work() -> Evaluation:
-        return await run_evaluation(
-            program, problems, out=out, samples=samples, on_sample=progress, on_kept=progress.kept, **options
-        )
+        return await run_evaluation(program, problems, out=out, samples=samples, audience=progress.audience, **options)
 
     try:
         with progress:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reasonflow.compiler.rebuild import inside
-from reasonflow.plan.nodes import Const, Generate, Get, Node, Op, Pack, Plan, Select, Vote
+from reasonflow.plan.nodes import Const, Generate, Get, Node, Op, Pack, Plan, Quorum, Select, Vote
 
 
 def deduplicate(plan: Plan) -> Plan:
@@ -31,7 +31,7 @@ def deduplicate(plan: Plan) -> Plan:
 
 def _deterministic(op: Op) -> bool:
     match op:
-        case Const() | Get() | Pack() | Vote() | Select():
+        case Const() | Get() | Pack() | Vote() | Quorum() | Select():
             return True
         case Generate(site=site):
             return site.sampling.temperature == 0

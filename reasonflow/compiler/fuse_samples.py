@@ -32,7 +32,7 @@ def _fuse(node: Node) -> Node:
         return node
     outer = dict(zip(captured, node.args, strict=True))
     return Node(
-        op=replace(call.op, n=node.op.n),
+        op=replace(call.op, n=node.op.n, min_branches=node.op.min_branches),
         args=tuple(outer[arg] for arg in call.args),
         name=call.name,
         shape=ListShape(call.shape, node.op.n),

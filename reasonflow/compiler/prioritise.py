@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reasonflow.compiler.rebuild import inside
-from reasonflow.plan.nodes import Each, Fork, Generate, Loop, Node, Op, Plan, When
+from reasonflow.plan.nodes import Each, Fork, Generate, Loop, Node, Op, Plan, Race, When, Within
 
 
 def prioritise(plan: Plan) -> Plan:
@@ -36,8 +36,10 @@ def _length(op: Op) -> int:
     match op:
         case Generate():
             return 1
-        case Fork(body=body) | Each(body=body):
+        case Fork(body=body) | Each(body=body) | Within(body=body):
             return _depth(body)
+        case Race(bodies=bodies):
+            return max(map(_depth, bodies))
         case Loop(body=body, max_rounds=rounds):
             return rounds * _depth(body)
         case When(then=then, otherwise=otherwise):

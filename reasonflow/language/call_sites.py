@@ -22,6 +22,8 @@ from reasonflow.prompts.styles import Style, choose_style, effective_signature
 from reasonflow.runtime.seeds import run_seed
 
 _SAMPLING = {field.name for field in dataclass_fields(Sampling)}
+FLOOR_TOKENS = 64
+"""Fewer output tokens hold a short answer at best."""
 _SEEDING = {"seed", "rollout_id"}
 _LEAST = {"temperature": 0, "max_tokens": 1, "min_tokens": 0, "top_p": 0, "min_p": 0}
 """The least number of each sampling option that has one."""
@@ -38,8 +40,10 @@ class Generate(dspy.Predict):
         as keywords.
     solution_tokens: how much of a record's text flows into later prompts, counted from its end; None: all of it.
     retries: how often a completion that cannot be parsed is asked for again.
+    floor_tokens, weight: under a budget, the output tokens it gets at least, and its share relative to other calls.
 
-    Inside a plan, calling it with the signature's inputs gives one record; with `n=` a list of n records, also for n=1.
+    Inside a plan, calling it with the signature's inputs gives one record; with `n=` a list of n records, also for n=1,
+    of which `min_branches=` must be there: a list with fewer fails its step.
     Outside a plan it runs by itself. Raises UnknownName for an unknown option or field.
     """
 
@@ -51,6 +55,8 @@ class Generate(dspy.Predict):
         config: dict[str, Any] | None = None,
         solution_tokens: int | None = None,
         retries: int = 0,
+        floor_tokens: int = FLOOR_TOKENS,
+        weight: float = 1.0,
         **options: Any,
     ) -> None:
         settings = {**(config or {}), **options}
@@ -58,10 +64,15 @@ class Generate(dspy.Predict):
         if solution_tokens is not None:
             _check_least("solution_tokens", solution_tokens, 1)
         _check_least("retries", retries, 0)
+        _check_least("floor_tokens", floor_tokens, 1)
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight > 0:
+            raise InputError(f"weight={weight!r} is out of range", fix="give a number above 0")
         declared = read_signature(signature)
         self.style = choose_style(declared, style)
         self.solution_tokens = solution_tokens
         self.retries = retries
+        self.floor_tokens = floor_tokens
+        self.weight = weight
         super().__init__(effective_signature(declared, self.style), **settings)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -90,6 +101,7 @@ def _trace(current: Tracer, site: Generate, kwargs: dict[str, Any]) -> Ref:
     known = site.signature.input_fields
     config = dict(kwargs.pop("config", None) or {}) if "config" not in known else {}
     width = kwargs.pop("n") if "n" in kwargs and "n" not in known else config.pop("n", site.config.get("n"))
+    least = kwargs.pop("min_branches", None) if "min_branches" not in known else None
     for name in kwargs:
         if name not in known:
             raise UnknownName.among(
@@ -104,7 +116,7 @@ def _trace(current: Tracer, site: Generate, kwargs: dict[str, Any]) -> Ref:
     n = None if width is None else check_width(width, "n")
     record = RecordShape(tuple(site.signature.output_fields))
     shape: Shape = record if n is None else ListShape(record, n)
-    op = GenerateOp(snapshot, tuple(inputs), n)
+    op = GenerateOp(snapshot, tuple(inputs), n, check_least(least, n))
     return current.add(op, [current.position(value) for value in inputs.values()], current.path(snapshot.name), shape)
 
 
@@ -128,7 +140,8 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
     adapter = current.program.adapter if site.style == "fields" else None
     demos = tuple(site.demos)
     window = site.solution_tokens
-    key = (name, site.signature, site.style, tuple(map(repr, demos)), sampling, window, site.retries, adapter)
+    share = (site.floor_tokens, site.weight)
+    key = (name, site.signature, site.style, tuple(map(repr, demos)), sampling, window, site.retries, adapter, share)
     return Site(
         name=name,
         signature=site.signature,
@@ -138,6 +151,8 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
         solution_tokens=window,
         retries=site.retries,
         adapter=adapter,
+        floor_tokens=site.floor_tokens,
+        weight=site.weight,
         key=key,
     )
 
@@ -169,6 +184,20 @@ def check_width(value: Any, what: str) -> int:
             fix="give at least one branch" if width < 1 else f"lower it to at most {MAX_WIDTH}",
         )
     return width
+
+
+def check_least(value: Any, width: int | None) -> int | None:
+    """How many branches there must be, 1 to the width. Raises InputError."""
+    least = resolve(value)
+    if least is None:
+        return None
+    if width is None or isinstance(least, bool) or not isinstance(least, int) or not 1 <= least <= width:
+        raise InputError(
+            f"min_branches={least!r} does not fit a width of {width}",
+            why="it says how many branches must give a result",
+            fix=f"give a whole number from 1 to {width}" if width is not None else "give n= too, or leave it out",
+        )
+    return least
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

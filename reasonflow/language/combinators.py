@@ -12,20 +12,22 @@ from typing import Any
 import dspy
 
 from reasonflow.errors import InputError, ProgramError
-from reasonflow.language.call_sites import check_width
+from reasonflow.language.call_sites import check_least, check_width
 from reasonflow.language.choices import resolve
 from reasonflow.language.refs import Ref, field_shape, item_of, shape_of, state_of
 from reasonflow.language.tracing import Tracer, the_tracer
 from reasonflow.plan import nodes
+from reasonflow.plan.budget import Budget
 from reasonflow.plan.check import MAX_ROUNDS
 from reasonflow.plan.shapes import VALUE, ListShape, Shape, StructShape
 from reasonflow.prompts.canonical import canonical
 
 
-def fork(n: Any, body: Callable[..., Any]) -> Ref:
+def fork(n: Any, body: Callable[..., Any], *, min_branches: Any = None) -> Ref:
     """`body` n times in parallel, each time with seeds of its own. Gives a list of n; failed branches are holes.
 
     body: takes no argument, or the branch's number.
+    min_branches: how many must give a result, or the fork fails; None: as few as its readers can do with.
     """
     current = the_tracer("fork")
     width = check_width(n, "n")
@@ -37,15 +39,17 @@ def fork(n: Any, body: Callable[..., Any]) -> Ref:
         return body(index) if wants else body()
 
     plan, captured = current.body(name, make)
-    return current.add(nodes.Fork(width, plan), captured, name, ListShape(plan.shape, width))
+    op = nodes.Fork(width, plan, check_least(min_branches, width))
+    return current.add(op, captured, name, ListShape(plan.shape, width))
 
 
-def each(items: Any, body: Callable[..., Any], *, cap: int | None = None) -> Ref:
+def each(items: Any, body: Callable[..., Any], *, cap: int | None = None, min_branches: Any = None) -> Ref:
     """`body` once per item, in parallel. Gives a list as long as `items`; a hole stays a hole.
 
     items: a list of Refs, a list-shaped Ref, or one opaque value that will be a list, which then needs `cap`.
     body: takes the item, or the item and its number.
     cap: items used at most; further ones are left out and the run record says so.
+    min_branches: how many must give a result, or the step fails; with fewer items, all of them.
     """
     current = the_tracer("each")
     source = current.lift(items)
@@ -70,7 +74,8 @@ def each(items: Any, body: Callable[..., Any], *, cap: int | None = None) -> Ref
 
     plan, captured = current.body(name, make)
     args = [state_of(source)[1], *captured]
-    return current.add(nodes.Each(width, plan), args, name, ListShape(plan.shape, width, exact))
+    op = nodes.Each(width, plan, check_least(min_branches, width))
+    return current.add(op, args, name, ListShape(plan.shape, width, exact))
 
 
 def loop(body: Callable[[Any], Any], init: Any, until: Callable[[Any], Any] | None = None, *, max_rounds: Any) -> Any:
@@ -130,6 +135,52 @@ def when(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any] |
     return _nest(current.add(op, [state_of(test)[1], *for_yes, *for_no], name, shape))
 
 
+def race(*bodies: Callable[[], Any], accept: Callable[[Any], Any] | None = None) -> Any:
+    """All bodies at once; the first accepted result wins, and the others leave the engine at once.
+
+    bodies: functions without arguments that give values of one shape.
+    accept: asked of each result's real value, as it is there; None accepts every result. A body that raises, and a
+        result that is not accepted, loses; if all do, the race fails.
+    """
+    current = the_tracer("race")
+    if len(bodies) < 2:
+        raise ProgramError(f"a race of {len(bodies)} is none", fix="rf.race(first, second, ...): two bodies or more")
+    for function in bodies if accept is None else (*bodies, accept):
+        _check_callable(function, "race")
+    name = current.path("race")
+    plans: list[nodes.Plan] = []
+    captured: list[int] = []
+    for number, body in enumerate(bodies, start=1):
+        plan, outer = current.body(f"{name}.{number}", lambda inner, body=body: body())  # type: ignore[misc]
+        if plans and not _loosely_equal(plan.shape, plans[0].shape):
+            raise ProgramError(
+                "the bodies of race() must have one shape",
+                why=f"the first gives {plans[0].shape}, number {number} gives {plan.shape}",
+                fix="return the same kind of value from all",
+            )
+        plans.append(plan)
+        captured += outer
+    return _nest(current.add(nodes.Race(tuple(plans), accept), captured, name, plans[0].shape))
+
+
+def within(budget: Budget, body: Callable[[], Any]) -> Any:
+    """`body` under a budget of its own, inside the run's.
+
+    When the budget is spent, its calls leave the engine and it gives the latest `rf.answer(...)` inside it; without
+    one it fails with BudgetExceeded, as any branch does.
+    """
+    current = the_tracer("within")
+    if not isinstance(budget, Budget):
+        raise InputError(
+            f"rf.within needs a budget, not {type(budget).__name__}",
+            fix="rf.within(rf.Budget(seconds=10), lambda: ...)",
+        )
+    _check_callable(body, "within")
+    name = current.path("within")
+    plan, captured = current.body(name, lambda inner: body())
+    return _nest(current.add(nodes.Within(budget, plan), captured, name, plan.shape))
+
+
 def call(fn: Callable[..., Any], *args: Any, cap: int = 0, effects: bool = False, **kwargs: Any) -> Ref:
     """A function of real values as one step: plain, async, a tool, or any `dspy.Module`. Gives one opaque value.
 
@@ -157,6 +208,25 @@ def vote(items: Any, by: str | None = None, *, normalise: Callable[[str], str] =
     if by is not None:
         field_shape(shape.item, by)
     return current.add(nodes.Vote(by, normalise), [state_of(source)[1]], current.path("vote"), shape.item)
+
+
+def quorum(items: Any, by: str | None = None, *, need: Any = None, normalise: Callable[[str], str] = canonical) -> Ref:
+    """As `vote`, but it ends its branches as soon as those still running cannot change which group wins.
+
+    The group is the one `vote` would choose; the item is its first among those that have ended. A list that something
+    else reads too runs to its end.
+
+    need: so many items must agree, and then decide at once; None: the largest group wins. Fails where no group gets
+        there.
+    """
+    current, source, shape = _list("quorum", items)
+    if by is not None:
+        field_shape(shape.item, by)
+    least = None if need is None else check_width(need, "need")
+    if least is not None and least > shape.width:
+        raise InputError(f"a quorum of {least} among {shape.width} branches", fix=f"need at most {shape.width}")
+    op = nodes.Quorum(by, normalise, least)
+    return current.add(op, [state_of(source)[1]], current.path("quorum"), shape.item)
 
 
 def select(items: Any, *, indices: Any = None, scores: Any = None, k: int | None = None) -> Ref:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import dspy
 
 from reasonflow.errors import InputError, ProgramError, UnknownName
+from reasonflow.language.combinators import within
 from reasonflow.language.tracing import Binding, ProgramSites, Tracer, is_tracing, tracer, tracing
+from reasonflow.plan.budget import Budget
 from reasonflow.plan.explain import Explanation, explain
 from reasonflow.plan.nodes import Plan
 from reasonflow.plan.shapes import ListShape, RecordShape, StructShape, ValueShape
+from reasonflow.runtime.events import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class Traced:
     inputs: tuple[str, ...]
     bindings: Mapping[str, Binding]
     lm: dspy.BaseLM | None
+    budget: Budget | None = None
+    """What one run may spend."""
 
 
 class Program(dspy.Module):
@@ -38,6 +43,8 @@ class Program(dspy.Module):
 
     signature: type[dspy.Signature] | None = None
     """For programs over any signature, whose `plan` takes **inputs: the fields it takes."""
+    budget: Budget | None = None
+    """What one run of it may spend; nested in another program's plan, what this part of the run may."""
 
     def plan(self, *args: Any, **inputs: Any) -> Any:
         """Arrange the call sites; returns what the program gives. Override this."""
@@ -59,16 +66,15 @@ class Program(dspy.Module):
 
     def explain(self) -> Explanation:
         """What a call would do: shape, prompts, bounds. Nothing runs and no engine starts."""
-        from reasonflow.compiler.passes import lower
-        from reasonflow.runtime.launch import window_of
+        from reasonflow.runtime.launch import planned
 
         traced = trace(self)
-        return explain(traced.name, lower(traced.plan), window_of(traced))
+        return explain(traced.name, *planned(traced))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         inputs = self._bind(args, kwargs)
         if is_tracing():
-            return self.plan(**inputs)
+            return self.plan(**inputs) if self.budget is None else within(self.budget, lambda: self.plan(**inputs))
         from reasonflow.runtime.launch import launch
 
         return launch(trace(self), inputs)
@@ -77,6 +83,17 @@ class Program(dspy.Module):
         from reasonflow.runtime.launch import alaunch
 
         return await alaunch(trace(self), self._bind(args, kwargs))
+
+    def stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[Event]:
+        """Run it, and see it happen: `async for event in program.stream(problem=...)`.
+
+        The events are those of `reasonflow.events`; the last is `Finished`, with the output. Raises what the run
+        raises. Leaving the loop early cancels the run once the iterator is closed (`contextlib.aclosing` does it at
+        once).
+        """
+        from reasonflow.runtime.stream import stream
+
+        return stream(trace(self), self._bind(args, kwargs))
 
     def load_state(self, state: dict[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
         """As DSPy's, tolerating files written before a Choice existed: it keeps its value then."""
@@ -156,7 +173,23 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
         result = outer.lift(given)
     plan = outer.finish(result)
     _check_result(program, plan)
-    return Traced(name=type(program).__name__, plan=plan, inputs=inputs, bindings=sites.bindings, lm=lm)
+    return Traced(
+        name=type(program).__name__,
+        plan=plan,
+        inputs=inputs,
+        bindings=sites.bindings,
+        lm=lm,
+        budget=_budget(program),
+    )
+
+
+def _budget(program: Program) -> Budget | None:
+    budget = program.budget
+    if budget is not None and not isinstance(budget, Budget):
+        raise InputError(
+            f"the budget of {type(program).__name__} is {budget!r}", fix="program.budget = rf.Budget(total=20_000)"
+        )
+    return budget
 
 
 def _predictors(path: str, value: Any, seen: set[int]) -> Iterator[tuple[str, dspy.Predict]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reasonflow.plan.nodes import Call, Each, Fork, Generate, Loop, Node, Op, Plan, When
+from reasonflow.plan.budget import Budget
+from reasonflow.plan.nodes import Call, Each, Fork, Generate, Loop, Node, Op, Plan, Race, When, Within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,18 @@ def node_bound(node: Node, window: int | None) -> Bound:
                 total_tokens=_most([b.total_tokens for b in sides]),
                 output_tokens=_most([b.output_tokens for b in sides]),
             )
+        case Race(bodies=bodies):
+            racers = [bound(body, window) for body in bodies]
+            return Bound(
+                calls=sum(b.calls for b in racers),
+                alive=sum(b.alive for b in racers),
+                sequential_tokens=_most([b.sequential_tokens for b in racers]),
+                token_latency=_most([b.token_latency for b in racers]),
+                total_tokens=_sum([b.total_tokens for b in racers]),
+                output_tokens=_sum([b.output_tokens for b in racers]),
+            )
+        case Within(body=body, budget=budget):
+            return limited(bound(body, window), budget)
         case Call(cap=cap) if cap:
             tokens = _times(window, cap)
             return Bound(
@@ -113,6 +126,22 @@ def node_bound(node: Node, window: int | None) -> Bound:
             )
         case _:
             return _NOTHING
+
+
+def limited(worst: Bound, budget: Budget) -> Bound:
+    """The worst case under a budget: what it limits cannot exceed it."""
+    return Bound(
+        calls=worst.calls if budget.calls is None else min(worst.calls, budget.calls),
+        alive=worst.alive if budget.calls is None else min(worst.alive, budget.calls),
+        sequential_tokens=_least(worst.sequential_tokens, budget.sequential, budget.total),
+        token_latency=_least(worst.token_latency, budget.sequential, budget.total),
+        total_tokens=_least(worst.total_tokens, budget.total),
+        output_tokens=_least(worst.output_tokens, budget.total),
+    )
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _alive(plan: Plan, own: list[Bound]) -> int:

@@ -17,9 +17,12 @@ from reasonflow.plan.nodes import (
     Node,
     Pack,
     Plan,
+    Quorum,
+    Race,
     Select,
     Vote,
     When,
+    Within,
     bodies,
 )
 
@@ -69,12 +72,14 @@ def _check_node(node: Node) -> None:
     if expected is not None and len(node.args) != expected:
         raise ProgramError(f"{node.name} has {len(node.args)} arguments, not {expected}")
     match node.op:
-        case Generate(n=n) if n is not None:
-            _check_width(node, n)
-        case Fork(n=n):
-            _check_width(node, n)
-        case Each(cap=cap):
-            _check_width(node, cap)
+        case Generate(n=n, min_branches=least) if n is not None:
+            _check_width(node, n, least)
+        case Fork(n=n, min_branches=least):
+            _check_width(node, n, least)
+        case Each(cap=cap, min_branches=least):
+            _check_width(node, cap, least)
+        case Race(bodies=racers) if len(racers) < 2:
+            raise ProgramError(f"{node.name} has {len(racers)} bodies", fix="a race needs two or more")
         case Loop(max_rounds=rounds) if not 1 <= rounds <= MAX_ROUNDS:
             raise ProgramError(
                 f"{node.name} has no usable bound ({rounds} rounds)", fix=f"max_rounds must be 1 to {MAX_ROUNDS}"
@@ -87,7 +92,7 @@ def _arity(node: Node) -> int | None:
     match node.op:
         case Generate(fields=fields):
             return len(fields)
-        case Get() | Vote() | Answer():
+        case Get() | Vote() | Quorum() | Answer():
             return 1
         case Select():
             return 2
@@ -97,18 +102,24 @@ def _arity(node: Node) -> int | None:
             return len(body.inputs) - 1  # the branch's number is no argument
         case Each(body=body):
             return len(body.inputs) - 1  # the item is one, its number is not
-        case Loop(body=body):
+        case Loop(body=body) | Within(body=body):
             return len(body.inputs)
+        case Race(bodies=racers):
+            return sum(len(body.inputs) for body in racers)
         case When(then=then, otherwise=otherwise):
             return 1 + len(then.inputs) + len(otherwise.inputs)
         case _:
             return None
 
 
-def _check_width(node: Node, width: int) -> None:
+def _check_width(node: Node, width: int, least: int | None) -> None:
+    if least is not None and not 1 <= least <= width:
+        raise ProgramError(
+            f"{node.name} needs {least} of its {width} branches", fix=f"min_branches must be 1 to {width}"
+        )
     if not 1 <= width <= MAX_WIDTH:
         raise ProgramError(f"{node.name} is {width} wide", fix=f"a fork has 1 to {MAX_WIDTH} branches")
 
 
 def _seeded(node: Node) -> bool:
-    return isinstance(node.op, (Generate, Fork, Each, Loop, Call))
+    return isinstance(node.op, (Generate, Fork, Each, Loop, Race, Within, Call))

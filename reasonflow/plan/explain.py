@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reasonflow.plan.bounds import Bound, bound, node_bound
+from reasonflow.plan.bounds import Bound, bound, limited, node_bound
+from reasonflow.plan.budget import Budget
 from reasonflow.plan.explain_html import as_html
 from reasonflow.plan.explain_text import as_text
 from reasonflow.plan.nodes import (
@@ -23,10 +24,13 @@ from reasonflow.plan.nodes import (
     Op,
     Pack,
     Plan,
+    Quorum,
+    Race,
     Select,
     Site,
     Vote,
     When,
+    Within,
 )
 from reasonflow.plan.serialise import digest, to_json
 
@@ -42,6 +46,7 @@ class Measured:
     queued_s: float = 0.0
     running_s: float = 0.0
     failed: int = 0
+    cancelled: int = 0
     repaired: int = 0
     critical_tokens: int = 0
     """Input and output tokens of its samples on the critical path."""
@@ -69,6 +74,8 @@ class Explanation:
     totals: Mapping[str, str] = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    budget: Budget | None = None
+    """What every run of it may spend."""
 
     def measured(
         self,
@@ -82,8 +89,9 @@ class Explanation:
 
     @property
     def bound(self) -> Bound:
-        """The worst case of the whole plan."""
-        return bound(self.plan, self.window)
+        """The worst case of the whole plan, within the budget if there is one."""
+        worst = bound(self.plan, self.window)
+        return worst if self.budget is None else limited(worst, self.budget)
 
     def rows(self) -> list[Row]:
         """The steps that do something, bodies below their nodes; reading a field is no step."""
@@ -97,6 +105,7 @@ class Explanation:
             "program": self.program,
             "digest": digest(self.plan),
             "window": self.window,
+            **({"budget": self.budget.limits} if self.budget is not None else {}),
             "bound": {name: getattr(worst, name) for name in Bound.__slots__},
             "steps": [
                 {
@@ -105,6 +114,7 @@ class Explanation:
                     "title": row.title,
                     "detail": list(row.detail),
                     "source": row.node.source,
+                    **({} if row.node.allowance is None else {"allowance": row.node.allowance}),
                     **({"measured": _figures(self.figures[row.node.name])} if row.node.name in self.figures else {}),
                 }
                 for row in self.rows()
@@ -145,9 +155,9 @@ class Printed:
         return self.page
 
 
-def explain(program: str, plan: Plan, window: int | None) -> Explanation:
+def explain(program: str, plan: Plan, window: int | None, budget: Budget | None = None) -> Explanation:
     """The explanation of a plan on an engine with this window (None: unknown)."""
-    return Explanation(program, plan, window)
+    return Explanation(program, plan, window, budget=budget)
 
 
 def _rows(plan: Plan, depth: int, window: int | None, sites: list[tuple[str, tuple[str, ...]]]) -> list[Row]:
@@ -168,8 +178,10 @@ def _rows(plan: Plan, depth: int, window: int | None, sites: list[tuple[str, tup
 
 def _bodies(op: Op) -> list[tuple[str, Plan]]:
     match op:
-        case Fork() | Each() | Loop():
+        case Fork() | Each() | Loop() | Within():
             return [("", op.body)]
+        case Race():
+            return [(f"racer {number}", body) for number, body in enumerate(op.bodies, start=1)]
         case When():
             return [("then", op.then), ("otherwise", op.otherwise)]
         case _:
@@ -188,11 +200,18 @@ def _title(node: Node) -> str | None:
             return f"{node.name}: at most {rounds} rounds{', until a condition holds' if until else ''}"
         case When():
             return f"{node.name}: one of two sides"
+        case Race(bodies=racers, accept=accept):
+            return f"{node.name}: the first {'accepted ' if accept else ''}of {len(racers)} wins"
+        case Within(budget=budget):
+            return f"{node.name}: at most {budget}"
         case Call(cap=cap, effects=effects):
             marks = [f"at most {cap} model calls"] * bool(cap) + ["has effects"] * effects
             return f"{node.name}()" + (f" [{', '.join(marks)}]" if marks else "")
         case Vote(by=by):
             return f"{node.name}{f' by {by}' if by else ''}"
+        case Quorum(by=by, need=need):
+            rule = "as soon as the rest cannot change it" if need is None else f"as soon as {need} agree"
+            return f"{node.name}{f' by {by}' if by else ''}, {rule}"
         case Select(mode=mode, k=k, single=single):
             return f"{node.name} by {mode}{'' if single else f', {k} items'}"
         case Answer():
@@ -222,8 +241,18 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
         lines.append(
             f"{op.site.style} answer; {', '.join(settings) or 'engine defaults'}; at most {_spell_node(worst)}"
         )
+        if node.allowance is not None:
+            floor = min(op.site.floor_tokens, node.allowance)
+            lines.append(
+                f"budget: {node.allowance:,} output tokens a sample if all calls use theirs, never below {floor}"
+            )
     elif node.args:
         lines.append("reads " + ", ".join(dict.fromkeys(_spell(plan, arg) for arg in node.args)))
+    if isinstance(op, (Generate, Fork, Each)):
+        if op.min_branches is not None:
+            lines.append(f"gives at least {op.min_branches} or fails")
+        if op.stops:
+            lines.append("ends as soon as its quorum is decided")
     return tuple(lines)
 
 

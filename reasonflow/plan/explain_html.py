@@ -30,7 +30,7 @@ def as_html(explanation: Explanation) -> str:
     return (
         f"<div style='max-width:75em;line-height:1.35'><b>{html.escape(explanation.program)}</b> "
         f"<code>{digest(explanation.plan)[:12]}</code>"
-        f"<div style='{_PALE}'>at most: {html.escape(spell_bound(explanation.bound))}</div>"
+        f"{_budget(explanation)}<div style='{_PALE}'>at most: {html.escape(spell_bound(explanation.bound))}</div>"
         f"<table style='{_TABLE}'>{_head(names)}{body}</table>"
         f"{_totals(explanation)}{_notes(explanation)}</div>"
     )
@@ -65,6 +65,10 @@ def _guides(depth: int, inner: str) -> str:
     for _ in range(depth):
         inner = f"<div style='margin-left:.4em;padding-left:1.1em;border-left:{_LINE}'>{inner}</div>"
     return inner
+
+
+def _budget(explanation: Explanation) -> str:
+    return "" if explanation.budget is None else f"<div>budget: {html.escape(str(explanation.budget))}</div>"
 
 
 def _totals(explanation: Explanation) -> str:

@@ -31,6 +31,7 @@ COLUMNS = {
     "s running": "seconds from leaving the queue to the last token, summed",
     "critical": "input and output tokens on the critical path",
     "failed": "samples that ended without a record",
+    "cancelled": "samples taken out of the engine because they could not matter any more",
     "repaired": "samples whose text had to be repaired to be read",
 }
 """What is shown of a measured step, each with its meaning."""
@@ -39,6 +40,8 @@ COLUMNS = {
 def as_text(explanation: Explanation) -> str:
     """The tree, what a run measured below each step, sums and grouped notes at the end."""
     lines = [f"{explanation.program}  plan {digest(explanation.plan)[:12]}"]
+    if explanation.budget is not None:
+        lines += _wrapped(f"budget: {explanation.budget}", "  ")
     lines += _wrapped(f"at most: {spell_bound(explanation.bound)}", "  ")
     for row, (branch, below) in zip(explanation.rows(), _leads(explanation.rows()), strict=True):
         figures = explanation.figures.get(row.node.name)
@@ -79,6 +82,7 @@ def shown(figures: Measured) -> dict[str, str]:
         f"{figures.running_s:.2f}",
         f"{figures.critical_tokens:,}",
         f"{figures.failed:,}",
+        f"{figures.cancelled:,}",
         f"{figures.repaired:,}",
     )
     return dict(zip(COLUMNS, values, strict=True))
@@ -87,7 +91,9 @@ def shown(figures: Measured) -> dict[str, str]:
 def columns(measured: Iterable[Measured]) -> list[str]:
     """The names of what is worth showing: failures and repairs only where there are some."""
     found = list(measured)
-    needless = {name for name in ("failed", "repaired") if not any(getattr(figures, name) for figures in found)}
+    needless = {
+        name for name in ("failed", "cancelled", "repaired") if not any(getattr(figures, name) for figures in found)
+    }
     return [name for name in COLUMNS if name not in needless]
 
 

@@ -6,13 +6,15 @@ when they would do the same: call sites compare by content, functions by identit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+import itertools
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import dspy
 
 from reasonflow.backends.protocol import Sampling
+from reasonflow.plan.budget import Budget
 from reasonflow.plan.shapes import Shape
 from reasonflow.prompts.styles import Style
 
@@ -33,6 +35,10 @@ class Site:
     retries: int
     """How often a completion that cannot be parsed is asked for again."""
     adapter: dspy.Adapter | None
+    floor_tokens: int
+    """Output tokens below which the call is worth nothing: a budget never caps it lower."""
+    weight: float
+    """Its share of a budget's output tokens, relative to the other calls'."""
     key: Hashable = field(repr=False)
     """Content: equal keys make equal calls."""
 
@@ -71,6 +77,10 @@ class Generate:
     site: Site
     fields: tuple[str, ...]
     n: int | None = None
+    min_branches: int | None = None
+    """Records a group must give; None: as few as its readers can do with."""
+    stops: tuple[Quorum, ...] = ()
+    """The group ends as soon as all of these are decided: nobody else reads it. Set by `stop_early`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,9 @@ class Fork:
 
     n: int
     body: Plan
+    min_branches: int | None = None
+    stops: tuple[Quorum, ...] = ()
+    """As for a sampling group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,9 @@ class Each:
 
     cap: int
     body: Plan
+    min_branches: int | None = None
+    stops: tuple[Quorum, ...] = ()
+    """As for a sampling group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,31 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
+class Race:
+    """Several bodies side by side; the first accepted result wins and the others leave the engine.
+
+    Arguments: what each body captures, one body after the other.
+    """
+
+    bodies: tuple[Plan, ...]
+    accept: Callable[[Any], Any] | None
+    """Asked of each result's real value; None accepts every one."""
+
+    def captured(self, args: Sequence[Any]) -> list[Sequence[Any]]:
+        """The arguments of each body."""
+        starts = [0, *itertools.accumulate(len(body.inputs) for body in self.bodies)]
+        return [args[start:end] for start, end in itertools.pairwise(starts)]
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The body under a budget of its own. Arguments: the captured values."""
+
+    budget: Budget
+    body: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A Python function, tool or DSPy module as one opaque step. Arguments: positional ones, then the named ones."""
 
@@ -151,6 +192,16 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
+class Quorum:
+    """As Vote, decided as soon as the missing items cannot change whose group wins, or `need` items agree."""
+
+    by: str | None
+    normalise: Callable[[str], str]
+    need: int | None = None
+    """Items that must agree; None: the largest group wins."""
+
+
+@dataclass(frozen=True, slots=True)
 class Select:
     """Some items of argument 0: those that argument 1 numbers, or the `k` that it scores highest."""
 
@@ -165,8 +216,11 @@ class Answer:
     """Argument 0, marked as something the run may return if it is cut short."""
 
 
-Op: TypeAlias = Input | Const | Generate | Get | Pack | Fork | Each | Loop | When | Call | Vote | Select | Answer
-PURE = (Input, Const, Get, Pack, Vote, Select, Answer)
+Op: TypeAlias = (
+    Input | Const | Generate | Get | Pack | Fork | Each | Loop | When | Race | Within | Call | Vote | Quorum | Select
+    | Answer
+)  # fmt: skip
+PURE = (Input, Const, Get, Pack, Vote, Quorum, Select, Answer)
 """Kinds that cost nothing: computed at once, in place."""
 
 
@@ -183,6 +237,8 @@ class Node:
     """Where the program wrote it, file:line."""
     priority: int = field(default=0, compare=False)
     """Calls on the longest path from here to the end, this one included. Set by `prioritise`."""
+    allowance: int | None = field(default=None, compare=False)
+    """Output tokens a sample may write if all calls write as much as a budget lets them. Set by `allocate_budget`."""
 
 
 @dataclass(frozen=True)
@@ -217,8 +273,10 @@ class Plan:
 def bodies(op: Op) -> tuple[Plan, ...]:
     """The plans inside a node."""
     match op:
-        case Fork() | Each() | Loop():
+        case Fork() | Each() | Loop() | Within():
             return (op.body,)
+        case Race():
+            return op.bodies
         case When():
             return (op.then, op.otherwise)
         case _:

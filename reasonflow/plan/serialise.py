@@ -9,7 +9,8 @@ from hashlib import sha256
 from typing import Any
 
 from reasonflow.backends.protocol import Sampling
-from reasonflow.plan.nodes import Const, Node, Op, Plan, Site
+from reasonflow.plan.budget import Budget
+from reasonflow.plan.nodes import Const, Node, Op, Plan, Quorum, Site
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -47,6 +48,10 @@ def _value(value: Any) -> Any:
         return to_json(value)
     if isinstance(value, Site):
         return _site(value)
+    if isinstance(value, Budget):
+        return value.limits
+    if isinstance(value, Quorum):
+        return _settings(value)
     if isinstance(value, tuple):
         return [_value(part) for part in value]
     if callable(value):
@@ -68,6 +73,8 @@ def _site(site: Site) -> dict[str, Any]:
         "sampling": {f.name: getattr(site.sampling, f.name) for f in fields(Sampling)},
         "solution_tokens": site.solution_tokens,
         "retries": site.retries,
+        "floor_tokens": site.floor_tokens,
+        "weight": site.weight,
         "adapter": None if site.adapter is None else type(site.adapter).__name__,
     }
 

@@ -17,8 +17,11 @@ from reasonflow.runtime.calls import Made
 from reasonflow.runtime.values import Hole
 
 
-def report(made: Sequence[Made], plan: Plan, traced: Traced) -> None:
-    """Append to the caller's trace, usage and history, once per call, in plan order with the identical predictors."""
+def report(made: Sequence[Made], plan: Plan, traced: Traced, *, spending: bool = True) -> None:
+    """Append to the caller's trace, usage and history, once per call, in plan order with the identical predictors.
+
+    spending: also usage and history; without it only the trace, for a caller who joined a run another one pays for.
+    """
     position = {node.name: number for number, node in enumerate(plan.walk())}
     ordered = sorted(made, key=lambda call: (position.get(call.order[0], len(position)), call.order[1]))
     trace = dspy.settings.trace
@@ -30,6 +33,8 @@ def report(made: Sequence[Made], plan: Plan, traced: Traced) -> None:
             if len(trace) >= dspy.settings.max_trace_size:
                 trace.pop(0)
             trace.append((call.binding.predictor, dict(call.inputs), prediction))
+        if not spending:
+            continue
         lm = call.binding.lm
         usage = {
             "prompt_tokens": sum(c.prompt_tokens for c in call.completions),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from reasonflow.errors import AnswerError, ReasonFlowError, RunError
-from reasonflow.plan.nodes import Const, Get, Op, Pack, Select, Vote
+from reasonflow.plan.nodes import Const, Get, Op, Pack, Quorum, Select, Vote
 from reasonflow.runtime.values import Hole, Record, solid
 
 Note = Callable[[str], None]
@@ -24,7 +24,7 @@ def evaluate(op: Op, args: Sequence[Any], note: Note) -> Any:
             if kind == "dict":
                 return dict(zip(keys, args, strict=True))
             return tuple(args) if kind == "tuple" else list(args)
-        case Vote():
+        case Vote() | Quorum():
             return vote(op, args[0])
         case Select():
             return select(op, args[0], args[1], note)
@@ -52,13 +52,19 @@ def get(value: Any, key: Any) -> Any:
         ) from error
 
 
-def vote(op: Vote, items: Sequence[Any]) -> Any:
+def ballot_of(op: Vote | Quorum, item: Any) -> str | None:
+    """What an item votes for; None where it has no vote."""
+    value = item if op.by is None else get(item, op.by)
+    return None if value is None or value == "" else op.normalise(str(value))
+
+
+def vote(op: Vote | Quorum, items: Sequence[Any]) -> Any:
     """The first item of the largest group; among equal groups the one whose first item comes first."""
     groups: dict[str, list[Any]] = {}
     for item in solid(list(items)):
-        ballot = item if op.by is None else get(item, op.by)
-        if ballot is not None and ballot != "":
-            groups.setdefault(op.normalise(str(ballot)), []).append(item)
+        ballot = ballot_of(op, item)
+        if ballot is not None:
+            groups.setdefault(ballot, []).append(item)
     if not groups:
         holes = [item for item in items if isinstance(item, Hole)]
         if len(holes) == len(items) and holes:
@@ -68,7 +74,14 @@ def vote(op: Vote, items: Sequence[Any]) -> Any:
             why=f"{len(holes)} branches failed, the others hold no {op.by or 'value'}",
             fix="look at error.run.repairs; give the branches more max_tokens if their texts are cut off",
         )
-    return max(groups.values(), key=len)[0]
+    largest = max(groups.values(), key=len)
+    if isinstance(op, Quorum) and op.need is not None and len(largest) < op.need:
+        raise AnswerError(
+            f"no {op.need} of {len(items)} branches agree",
+            why=f"the largest group has {len(largest)}",
+            fix="lower need, draw more branches, or use rf.vote",
+        )
+    return largest[0]
 
 
 def select(op: Select, items: Sequence[Any], guide: Any, note: Note) -> Any:
@@ -95,6 +108,20 @@ def select(op: Select, items: Sequence[Any], guide: Any, note: Note) -> Any:
             fix="check what computes the numbers or scores; a fallback can stand in rf.call",
         )
     return chosen[0] if op.single else chosen
+
+
+def enough(name: str, items: Sequence[Any], least: int | None) -> None:
+    """Raise RunError where fewer than `least` of the branches gave a result."""
+    holes = [item for item in items if isinstance(item, Hole)]
+    if least is None or len(items) - len(holes) >= least:
+        return
+    error = RunError(
+        f"only {len(items) - len(holes)} of {len(items)} branches of {name} gave a result; {least} are needed",
+        why=f"the first that did not: {type(holes[0].error).__name__}: {holes[0].error}",
+        fix="lower min_branches, or see error.run.failures for what went wrong",
+    )
+    error.__cause__ = holes[0].error
+    raise error
 
 
 def all_failed(where: str, holes: Sequence[Hole]) -> BaseException:

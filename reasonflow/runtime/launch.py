@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import dspy
 
+from reasonflow.backends.protocol import Backend
+from reasonflow.compiler.allocate_budget import allocate_budget
 from reasonflow.compiler.passes import lower
+from reasonflow.errors import BudgetExceeded
 from reasonflow.language.program import Traced
+from reasonflow.plan.budget import Budget
 from reasonflow.plan.explain import explain
-from reasonflow.plan.nodes import Generate, Plan
+from reasonflow.plan.forecast import Costs, Size
+from reasonflow.plan.nodes import Call, Generate, Plan, Site, Within
 from reasonflow.runtime import dspy_report
-from reasonflow.runtime.calls import CallMaker, Made, missing_answer, runtime_of
+from reasonflow.runtime.allotment import Allotter
+from reasonflow.runtime.ambient import ambient
+from reasonflow.runtime.calls import CallMaker, Made, runtime_of, template
+from reasonflow.runtime.evaluation import Where
+from reasonflow.runtime.events import Watch
 from reasonflow.runtime.executor import Executor
+from reasonflow.runtime.fitting import Fitting
+from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.joins import all_failed
+from reasonflow.runtime.ledger import Ledger
+from reasonflow.runtime.price import FREE_OF_CHARGE, price_of
+from reasonflow.runtime.reading import missing_answer
 from reasonflow.runtime.record import Run
 from reasonflow.runtime.runtime import Runtime
+from reasonflow.runtime.scope import Scope
 from reasonflow.runtime.values import FREE, Hole, Record, solid
 
 
@@ -38,50 +54,147 @@ class ProgramOutput(dspy.Prediction):
         return self._run
 
 
-def launch(traced: Traced, inputs: Mapping[str, Any]) -> ProgramOutput:
-    """Run and wait. Raises what the run raises, with the run's record as `error.run`."""
-    job = _Launch(traced, inputs)
+def launch(traced: Traced, inputs: Mapping[str, Any], plan: Plan | None = None) -> ProgramOutput:
+    """Run and wait. Raises what the run raises, with the run's record as `error.run`.
+
+    A call that is equal to one under way joins it: both get its result. plan: run in place of the lowered one, to see
+    what a pass does.
+    """
+    mine = _Launch(traced, inputs, plan=plan)
     try:
-        job.home.run(job.execute)
-    finally:
-        job.report()
-    return job.output()
+        job = mine.home.run(mine.execute, mine.key)
+    except BaseException:
+        mine.report()
+        raise
+    return _delivered(job, mine)
 
 
-async def alaunch(traced: Traced, inputs: Mapping[str, Any]) -> ProgramOutput:
-    """As `launch`, awaited; cancelling it cancels the run."""
-    job = _Launch(traced, inputs)
+async def alaunch(traced: Traced, inputs: Mapping[str, Any], watch: Watch | None = None) -> ProgramOutput:
+    """As `launch`, awaited; cancelling it cancels the run. watch: told of its events, on the engine's thread."""
+    mine = _Launch(traced, inputs, watch)
     try:
-        await job.home.arun(job.execute)
-    finally:
-        job.report()
-    return job.output()
+        job = await mine.home.arun(mine.execute, mine.key)
+    except BaseException:
+        mine.report()
+        raise
+    return _delivered(job, mine)
 
 
-def window_of(traced: Traced) -> int | None:
-    """The context window of the engine the program would run on, or None where none is known. Starts nothing."""
+def planned(traced: Traced) -> tuple[Plan, int | None, Budget | None]:
+    """The lowered plan, the window of the engine it would run on, and its budget. Starts nothing.
+
+    Raises BudgetExceeded where the budget cannot be kept.
+    """
+    plan = lower(traced.plan)
     runtime = getattr(getattr(traced.lm, "engine", None), "runtime", None)
-    return runtime.backend.window if isinstance(runtime, Runtime) else None
+    backend = runtime.backend if isinstance(runtime, Runtime) else None
+    if traced.budget is not None:
+        plan = allocate_budget(plan, traced.budget, costs_of(backend, lambda site: backend))
+    return plan, None if backend is None else backend.window, traced.budget
+
+
+def costs_of(home: Backend | None, backend_of: Callable[[Site], Backend | None]) -> Costs:
+    """What prompts and calls cost on these engines; nothing is known of the prompts where there is no tokenizer."""
+
+    @cache
+    def template_tokens(site: Site) -> int:
+        backend = backend_of(site)
+        if backend is None:
+            return 0
+        empty = dict.fromkeys(site.signature.input_fields, "")
+        return Fitting(template(site), empty, backend.tokenizer, None, None).whole_tokens
+
+    def max_tokens(site: Site) -> int | None:
+        backend = backend_of(site)
+        if site.sampling.max_tokens is not None or backend is None:
+            return site.sampling.max_tokens
+        return backend.default_max_tokens
+
+    return Costs(template_tokens=template_tokens, max_tokens=max_tokens, window=None if home is None else home.window)
+
+
+def _delivered(job: _Launch, mine: _Launch) -> ProgramOutput:
+    """The output of the run that answered, which another caller may have started."""
+    job.report(spending=job is mine)
+    return job.output()
 
 
 class _Launch:
     """One run, from the snapshot of the caller's context to what the caller gets."""
 
-    def __init__(self, traced: Traced, inputs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, traced: Traced, inputs: Mapping[str, Any], watch: Watch | None = None, plan: Plan | None = None
+    ) -> None:
         self.traced = traced
-        self.plan = lower(traced.plan)
+        self.plan = lower(traced.plan) if plan is None else plan
         self.inputs = inputs
+        self.around = ambient()
         sites = [node.op.site.name for node in self.plan.walk() if isinstance(node.op, Generate)]
         self.runtimes = {name: runtime_of(traced.bindings[name].lm, name) for name in sites}
         self.home = next(iter(self.runtimes.values())) if self.runtimes else runtime_of(traced.lm, traced.name)
-        seed = next((traced.bindings[name].seed for name in sites), 0)
-        explanation = explain(traced.name, self.plan, self.home.backend.window)
-        self.run = Run(traced.name, explanation, seed)
+        self.seeds = tuple(traced.bindings[name].seed for name in sites)
+        explanation = explain(traced.name, self.plan, self.home.backend.window, traced.budget)
+        self.run = Run(traced.name, explanation, next(iter(self.seeds), 0))
+        self.run.streamed = watch is not None
+        for listener in (watch, self.around.watch):
+            if listener is not None:
+                self.run.watch(listener)
         self.made: list[Made] = []
         self.value: Any = None
 
-    async def execute(self) -> None:
+    @property
+    def key(self) -> Hashable:
+        """Equal for calls that would do the same: one plan, inputs, seeds, engines and budget. None: not to be shared.
+
+        What has effects is done as often as it is asked for, and a caller with a journal or an audience of its own
+        gets a run of its own.
+        """
+        effects = any(isinstance(node.op, Call) and node.op.effects for node in self.plan.walk())
+        if effects or self.run.streamed or self.around.journal is not None or self.around.watch is not None:
+            return None
+        engines = tuple(id(runtime) for runtime in self.runtimes.values())
+        return _Key((self.plan, self.seeds, engines, self.traced.budget, id(self.around.ledger)), dict(self.inputs))
+
+    async def execute(self) -> _Launch:
         """On the runtime's loop: evaluate the plan and close the record."""
+        given = [(self.inputs.get(name), FREE) for name in self.traced.inputs]
+        cost = FREE
+        complete = False
+        try:
+            await self._start_engines()
+            executor, ledger = self._prepare()
+            scope = Scope(ledger)
+            frame = None if ledger is None else Frame(self.plan, scope)
+            if ledger is None:
+                self.value, cost = await executor.evaluate(self.plan, given, Where(scope, frame))
+                complete = True
+            else:
+                with scope.deadline(*executor.deadline(ledger, "the run")):
+                    (self.value, cost), cut = await executor.bounded(self.plan, given, Where(scope, frame))
+                complete = cut is None
+                self.run.cut = "" if cut is None else cut.what
+        except BaseException as error:
+            error.run = self.run  # type: ignore[attr-defined]  # a user's exception tells it as well as ours
+            if isinstance(error, BudgetExceeded):
+                self.run.cut = error.what
+            raise
+        finally:
+            self.run.end(cost, complete=complete)
+        return self
+
+    def _prepare(self) -> tuple[Executor, Ledger | None]:
+        """What the plan is run with: known only now that the engines are ready."""
+        limited = self.traced.budget is not None or self.around.ledger is not None
+        ledger = Ledger(self.traced.budget or Budget(), self.around.ledger) if limited else None
+        backends = {name: runtime.backend for name, runtime in self.runtimes.items()}
+        costs = costs_of(self.home.backend, lambda site: backends[site.name])
+        sizes = partial(_sizes, self.inputs, self.traced.inputs, self.home.backend)
+        if self.traced.budget is not None:
+            self.plan = allocate_budget(self.plan, self.traced.budget, costs, sizes())
+        price = FREE_OF_CHARGE
+        if self._in_dollars(ledger):
+            hourly = getattr(getattr(self.traced.lm, "engine", None), "settings", {}).get("dollars_per_hour")
+            price = price_of(self.home.backend.model, hourly)
         calls = CallMaker(
             run=self.run,
             number=self.home.next_run(),
@@ -89,20 +202,15 @@ class _Launch:
             runtimes=self.runtimes,
             home=self.home,
             made=self.made,
+            journal=self.around.journal,
+            allotter=Allotter(self.plan, sizes, costs, price),
+            price=price,
         )
-        executor = Executor(calls, self.run)
-        given = [(self.inputs.get(name), FREE) for name in self.traced.inputs]
-        cost = FREE
-        complete = False
-        try:
-            await self._start_engines()
-            self.value, cost = await executor.evaluate(self.plan, given)
-            complete = True
-        except Exception as error:
-            error.run = self.run  # type: ignore[attr-defined]  # a user's exception tells it as well as ours
-            raise
-        finally:
-            self.run.end(cost, complete=complete)
+        return Executor(calls, self.run), ledger
+
+    def _in_dollars(self, ledger: Ledger | None) -> bool:
+        inside = any(isinstance(n.op, Within) and n.op.budget.dollars is not None for n in self.plan.walk())
+        return inside or (ledger is not None and ledger.limits("dollars"))
 
     async def _start_engines(self) -> None:
         """Before the clock: an engine that takes seconds to load would drown what the first run measures."""
@@ -110,9 +218,9 @@ class _Launch:
             await runtime.arun(runtime.backend.start)
         self.run.begin(self.home.backend.fingerprint())
 
-    def report(self) -> None:
-        """In the caller's context, and also of a run that failed: what was spent was spent."""
-        dspy_report.report(self.made, self.plan, self.traced)
+    def report(self, *, spending: bool = True) -> None:
+        """In the caller's context, and also of a run that failed: what was spent was spent, but only once."""
+        dspy_report.report(self.made, self.plan, self.traced, spending=spending)
 
     def output(self) -> ProgramOutput:
         """The prediction. Raises AdapterParseError where the result's text holds no answer."""
@@ -146,3 +254,42 @@ class _Launch:
         error = missing_answer(signature or sites[-1].signature, record)
         error.run = self.run
         raise error
+
+
+class _Key:
+    """What makes two calls the same. Inputs are compared, since not all can be hashed."""
+
+    def __init__(self, what: Hashable, inputs: Mapping[str, Any]) -> None:
+        self._what = what
+        self._inputs = inputs
+
+    def __hash__(self) -> int:
+        return hash(self._what)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Key) or self._what != other._what:
+            return False
+        return _same(self._inputs, other._inputs)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality of plain values; of anything else identity: arrays and the like have other ideas of `==`."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one is other or (isinstance(one, (str, bytes, int, float, bool)) and one == other)
+
+
+def _sizes(inputs: Mapping[str, Any], names: Sequence[str], backend: Backend) -> list[Size]:
+    return [_size(inputs.get(name), backend) for name in names]
+
+
+def _size(value: Any, backend: Backend) -> Size:
+    if isinstance(value, (list, tuple)):
+        sizes = [_size(item, backend) for item in value]
+        return Size(max((size.tokens for size in sizes), default=0.0), max(1, len(sizes)))
+    text = "" if value is None else str(value)
+    return Size(len(backend.tokenizer.encode(text)) if backend.tokenizer is not None else len(text) / 4)

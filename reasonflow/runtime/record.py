@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from reasonflow.backends.protocol import Completion
 from reasonflow.plan.explain import Explanation, Measured, Printed
+from reasonflow.runtime.events import BranchEnded, Cancelled, Event, Repaired, Watch
 from reasonflow.runtime.values import FREE, Cost
 
 Outcome = Literal["done", "cancelled", "failed"]
@@ -36,6 +37,17 @@ class Span:
     outcome: Outcome
     repairs: tuple[str, ...] = ()
     """What had to be repaired to read its text."""
+    max_tokens: int | None = None
+    """Output tokens it could have written at most."""
+    replayed: bool = False
+    """Recorded by an earlier session of the same evaluation, and not computed again."""
+
+    @property
+    def tokens_saved(self) -> int:
+        """Output tokens that cancelling it saved at most; 0 for a sample that ended by itself."""
+        if self.outcome != "cancelled" or self.max_tokens is None:
+            return 0
+        return max(0, self.max_tokens - self.output_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +63,10 @@ class Usage:
     cached_tokens: int
     computed_tokens: int
     """Input tokens the engine computed rather than reused."""
+    cancelled_calls: int = 0
+    """Of the calls: taken out of the engine before they ended."""
+    tokens_saved: int = 0
+    """Output tokens the cancelled calls could still have written at most."""
 
     @property
     def total_tokens(self) -> int:
@@ -72,8 +88,14 @@ class Run:
         self.failures: list[str] = []
         """Branches that failed and stayed as holes, with their errors."""
         self.complete = False
+        """Whether it came to its end by itself: no budget cut it, and nothing failed that it needed."""
+        self.cut = ""
+        """What cut it short; empty where nothing did."""
         self.wall_s = 0.0
         self.requests = 0
+        self.streamed = False
+        """Whether somebody wants to see every token."""
+        self._watches: list[Watch] = []
         self._explanation: Explanation | Printed = explanation
         self._cost = FREE
         self._began = time.perf_counter()
@@ -96,7 +118,10 @@ class Run:
         started_s: float,
         completion: Completion,
         outcome: Outcome,
-        repairs: tuple[str, ...],
+        repairs: tuple[str, ...] = (),
+        *,
+        max_tokens: int | None = None,
+        replayed: bool = False,
     ) -> int:
         """Record one sample; returns its number."""
         self.spans.append(
@@ -112,11 +137,52 @@ class Run:
                 finish_reason=completion.finish_reason,
                 outcome=outcome,
                 repairs=repairs,
+                max_tokens=max_tokens,
+                replayed=replayed,
             )
         )
+        if self._watches:
+            self._tell_end(self.spans[-1], completion)
         for repair in repairs:
-            self.repairs.append(f"{label(node, indices)}: {repair}")
+            self.repair(node, repair, indices)
         return len(self.spans) - 1
+
+    def repair(self, node: str, text: str, indices: tuple[int, ...] = ()) -> None:
+        """Note what had to be repaired, guessed or left out in a branch."""
+        self.repairs.append(f"{label(node, indices)}: {text}")
+        self.tell(Repaired, node, indices, text=text)
+
+    def watch(self, watch: Watch) -> None:
+        """Tell `watch` of every event from now on."""
+        self._watches.append(watch)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._watches)
+
+    def tell(self, kind: type[Event], node: str, indices: tuple[int, ...] = (), **facts: Any) -> None:
+        """An event has happened; made only where somebody listens."""
+        if self._watches:
+            event = kind(at_s=self.clock(), node=node, indices=indices, **facts)
+            for watch in self._watches:
+                watch(event)
+
+    def _tell_end(self, span: Span, completion: Completion) -> None:
+        if span.outcome == "cancelled":
+            saved, written = span.tokens_saved, span.output_tokens
+            self.tell(Cancelled, span.node, span.indices, output_tokens=written, tokens_saved=saved)
+            return
+        self.tell(
+            BranchEnded,
+            span.node,
+            span.indices,
+            text=completion.text,
+            input_tokens=span.input_tokens,
+            cached_tokens=span.cached_tokens,
+            output_tokens=span.output_tokens,
+            replayed=span.replayed,
+        )
 
     def end(self, cost: Cost, *, complete: bool) -> None:
         """Close the record. cost: of the way to what the run gave."""
@@ -138,6 +204,8 @@ class Run:
             output_tokens=sum(span.output_tokens for span in self.spans),
             cached_tokens=cached,
             computed_tokens=inputs - cached,
+            cancelled_calls=sum(span.outcome == "cancelled" for span in self.spans),
+            tokens_saved=sum(span.tokens_saved for span in self.spans),
         )
 
     @property
@@ -184,7 +252,8 @@ class Run:
             row.output_tokens += span.output_tokens
             row.queued_s += span.queued_s
             row.running_s += span.total_s - span.queued_s
-            row.failed += span.outcome != "done"
+            row.failed += span.outcome == "failed"
+            row.cancelled += span.outcome == "cancelled"
             row.repaired += bool(span.repairs)
             row.critical_tokens += (span.input_tokens + span.output_tokens) if id(span) in critical else 0
         usage = self.usage
@@ -195,6 +264,8 @@ class Run:
             "prompt tokens computed": f"{usage.computed_tokens:,} of {usage.input_tokens:,}",
             "self-parallelism": f"{self.self_parallelism:.2f}",
             "wall time": f"{self.wall_s:.2f} s",
+            **({"tokens saved by cancelling": f"at most {usage.tokens_saved:,}"} if usage.cancelled_calls else {}),
+            **({"cut short": self.cut} if self.cut else {}),
         }
         return self._explanation.measured(measured, totals, tuple(self.repairs), tuple(self.failures))
 
@@ -204,6 +275,7 @@ class Run:
             "program": self.program,
             "seed": self.seed,
             "complete": self.complete,
+            "cut": self.cut,
             "usage": {**asdict(self.usage), "total_tokens": self.usage.total_tokens},
             "sequential_tokens": self.sequential_tokens,
             "token_latency": self.token_latency,
@@ -221,7 +293,7 @@ class Run:
     def __getstate__(self) -> dict[str, Any]:
         found = self.explain()
         printed = Printed(str(found), found._repr_html_(), found.to_json())
-        return {**self.__dict__, "_explanation": printed}
+        return {**self.__dict__, "_explanation": printed, "_watches": []}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Run:
         return self  # a record does not change; DSPy copies predictions freely

@@ -8,67 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextvars
 import itertools
+import logging
 import os
 import threading
+import time
 import weakref
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
 
 import anyio
 
 from reasonflow.backends.protocol import Backend, Completion, Observer, Request
 from reasonflow.errors import BackendError, ProgramError
+from reasonflow.runtime.faults import Delivery, Restart, persist
+from reasonflow.runtime.jobs import Job, Jobs, Work
 from reasonflow.runtime.scheduler import Scheduler, Ticket
 
 T = TypeVar("T")
-Work = Callable[[], Coroutine[Any, Any, T]]
-"""Makes the coroutine on the runtime's own loop."""
 
-_CLOSING_S = 30.0
+_CLOSING_S = 40.0
 """How long a closing runtime waits for its engine before giving up on an orderly end."""
-
-
-class _Job:
-    """A coroutine on the runtime's loop, seen from another thread: a future that ends when the task really ended."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, work: Work[Any]) -> None:
-        self.future: Future[Any] = Future()
-        self.future.set_running_or_notify_cancel()  # so that nobody can mark it cancelled before the task is gone
-        self._loop = loop
-        self._work = work
-        self._context = contextvars.copy_context()  # dspy.context(...) of the caller holds inside the run
-        self._task: asyncio.Task[Any] | None = None
-        self._cancelled = False
-        loop.call_soon_threadsafe(self._start)
-
-    def _start(self) -> None:
-        if self._cancelled:
-            self.future.set_exception(asyncio.CancelledError())
-            return
-        self._task = self._loop.create_task(self._work(), context=self._context)
-        self._task.add_done_callback(self._finish)
-
-    def _finish(self, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            self.future.set_exception(asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(task.result())
-
-    def cancel(self) -> None:
-        """Ask the task to end; the future ends when it has."""
-
-        def on_loop() -> None:
-            self._cancelled = True
-            if self._task is not None:
-                self._task.cancel()
-
-        self._loop.call_soon_threadsafe(on_loop)
+_STEP_S = 5.0
+"""How long of that it waits for its runs before the engine is closed beneath them."""
+_LOG = logging.getLogger(__name__)
 
 
 class Runtime:
@@ -77,9 +40,13 @@ class Runtime:
     Usable from any thread and from any asyncio loop. Not usable in a forked child: engines do not survive a fork.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, rebuild: Callable[[], Backend] | None = None) -> None:
+        """rebuild: makes an equal backend, to take the place of one that dies. None: a death is final."""
         self.backend = backend
+        """The engine of now: another one after a restart."""
         self.scheduler = Scheduler(backend.max_running)
+        self._restart = Restart(rebuild)
+        self._jobs = Jobs()
         self._runs = itertools.count()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,60 +54,114 @@ class Runtime:
         self._pid = os.getpid()
         self._closed = False
 
+    @property
+    def restarts(self) -> int:
+        """How often a dead engine was replaced."""
+        return self._restart.count
+
     def next_run(self) -> int:
         """The order of a new program run: the scheduler finishes earlier ones first."""
         return next(self._runs)
 
-    def run(self, work: Work[T]) -> T:
-        """Run `work` on the runtime's loop and wait for it. Any interruption cancels it and waits for its end."""
+    def run(self, work: Work[T], key: Hashable = None) -> T:
+        """Run `work` on the runtime's loop and wait for it. Any interruption cancels it and waits for its end.
+
+        key: a caller whose key equals that of work in flight joins it: it gets the same result or error, and its own
+        `work` is not started. Shared work is cancelled when nobody waits for it any more. None joins nothing.
+        A second Ctrl-C, while the interrupted work is ending, stops the engine and leaves at once.
+        """
         if threading.current_thread() is self._thread:
             raise ProgramError(
                 "a program was called synchronously from inside a run",
                 why="the caller sits on the runtime's own event loop, which would wait for itself",
                 fix="await program.acall(...) there, or call it from an ordinary function through rf.call",
             )
-        job: _Job = _Job(self._ready(), work)
+        job = self._jobs.join(key, self._ready(), work)
         try:
-            result: T = job.future.result()
+            result: T = job.wait()
         except asyncio.CancelledError:
-            raise BackendError("the run was cancelled", why="its engine was closed while it ran") from None
+            raise _cancelled() from None
         except BaseException:
             if not job.future.done():
-                job.cancel()
-                _wait_for_end(job.future)
+                self._leave(job)
             raise
         return result
 
-    async def arun(self, work: Work[T]) -> T:
-        """As `run`, from an asyncio loop; cancelling the caller cancels the work and waits for its end."""
+    async def arun(self, work: Work[T], key: Hashable = None) -> T:
+        """As `run`, from an asyncio loop; cancelling the caller cancels the work and waits for its end.
+
+        On the runtime's own loop it is the plain `await work()`: it joins nothing.
+        """
         loop = self._ready()
         if asyncio.get_running_loop() is loop:
             return await work()
-        job = _Job(loop, work)
+        job = self._jobs.join(key, loop, work)
         ended = asyncio.wrap_future(job.future)
         try:
             result: T = await asyncio.shield(ended)
         except asyncio.CancelledError:
-            if not ended.done():
-                job.cancel()
+            caller = asyncio.current_task()
+            if ended.done() and caller is not None and not caller.cancelling():
+                raise _cancelled() from None  # the work was cancelled, not who waited for it
+            if not ended.done() and job.leave():
                 with anyio.CancelScope(shield=True):  # anyio's scopes cancel again and again
                     await asyncio.wait([ended])
-            if not ended.cancelled():
-                ended.exception()  # seen: the caller's own cancellation is what leaves
             raise
+        finally:
+            if ended.done() and not ended.cancelled():
+                ended.exception()  # seen, also where the caller's own cancellation is what leaves
         return result
 
     async def generate(
-        self, request: Request, observe: Observer | None = None, ticket: Ticket | None = None
+        self,
+        request: Request,
+        observe: Observer | None = None,
+        ticket: Ticket | None = None,
+        places: Sequence[int] | None = None,
     ) -> tuple[Completion, ...]:
-        """Send a request through the scheduler. On the runtime's loop only. Times count from here."""
-        place = ticket or Ticket(run=self.next_run())
-        waited = await self.scheduler.admit(place, request.n)
+        """Send a request through the scheduler. On the runtime's loop only. Times count from here.
+
+        places: the samples wanted, by their index in the request; None: all. They are answered in this order, and the
+        observer sees these indices. A transient failure is tried again and a dead engine restarted once: only for
+        samples that have not ended. One that is begun again shows no further pieces; its end holds all of its text.
+        A cancelled call tells the end of every sample, also of those that no engine ever saw.
+        """
+        delivery = Delivery(request, places, observe)
+        place, arrived = ticket or Ticket(run=self.next_run()), time.perf_counter()
+        first = True
+
+        async def attempt() -> None:
+            nonlocal first
+            samples = len(delivery.missing)
+            waited = await self.scheduler.admit(place, samples)
+            if not first:
+                waited = time.perf_counter() - arrived
+            first = False
+            backend = asked[0] = self.backend
+            try:
+                await delivery.attempt(backend, waited)
+            finally:
+                self.scheduler.release(samples)
+
+        asked = [self.backend]
         try:
-            completions = await self.backend.generate(request, observe)
-        finally:
-            self.scheduler.release(request.n)
-        return tuple(_later(completion, waited) for completion in completions) if waited else completions
+            await persist(attempt, lambda error: self._restart.replace(self, asked[0], error))
+        except anyio.get_cancelled_exc_class():
+            delivery.cancelled()
+            raise
+        return delivery.completions()
+
+    def _leave(self, job: Job) -> None:
+        """Give a job up and wait until it is gone. A second interruption leaves at once; Ctrl-C stops the engine."""
+        try:
+            if job.leave():
+                job.wait()
+        except KeyboardInterrupt:
+            threading.Thread(target=self.close, name="reasonflow-close", daemon=True).start()
+            raise
+        except BaseException:
+            if not job.future.done():
+                raise
 
     def close(self) -> None:
         """Stop the engine, then the loop. Idempotent; runs that are still going are cancelled."""
@@ -150,21 +171,27 @@ class Runtime:
         if loop is None or thread is None or os.getpid() != self._pid:
             return
 
-        async def stop() -> None:
-            mine = asyncio.current_task()
-            others = [task for task in asyncio.all_tasks() if task is not mine]
-            for task in others:
-                task.cancel()
-            if others:
-                await asyncio.wait(others)
-            await self.backend.aclose()
-
         try:
-            asyncio.run_coroutine_threadsafe(stop(), loop).result(_CLOSING_S)
+            asyncio.run_coroutine_threadsafe(self._stop(), loop).result(_CLOSING_S)
+        except TimeoutError:
+            _LOG.warning("the engine of %r did not end within %.0f s; it is left alone", self.backend.model, _CLOSING_S)
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(_CLOSING_S)
             _OPEN.discard(self)
+
+    async def _stop(self) -> None:
+        mine = asyncio.current_task()
+        others = [task for task in asyncio.all_tasks() if task is not mine]
+        for task in others:
+            task.cancel()
+        if others:
+            # Samples leave between two steps of the engine. One that hangs answers only when it is closed.
+            await asyncio.wait(others, timeout=_STEP_S)
+        for backend in filter(None, (self._restart.next, self.backend)):
+            await backend.aclose()
+        if others:
+            await asyncio.wait(others)
 
     def _ready(self) -> asyncio.AbstractEventLoop:
         if os.getpid() != self._pid:
@@ -173,6 +200,8 @@ class Runtime:
                 why="the process was forked after the engine was made, and engines do not survive a fork",
                 fix="open the engine with rf.vllm(...) in the child, or start workers with the spawn method",
             )
+        if self._jobs.silent and threading.current_thread() is not threading.main_thread():
+            raise SystemExit  # the interpreter ends; a daemon thread that goes on asking ends without a word
         with self._lock:
             if self._closed:
                 raise BackendError(
@@ -188,17 +217,6 @@ class Runtime:
             return self._loop
 
 
-def _later(completion: Completion, waited: float) -> Completion:
-    """The completion with its times counted from before the scheduler's queue."""
-    first = completion.first_token_s
-    return replace(
-        completion,
-        queued_s=completion.queued_s + waited,
-        first_token_s=None if first is None else first + waited,
-        total_s=completion.total_s + waited,
-    )
-
-
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
@@ -208,12 +226,8 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-def _wait_for_end(future: Future[Any]) -> None:
-    """Wait until a cancelled job is gone. A second interruption leaves at once: the user insists."""
-    try:
-        future.exception()
-    except asyncio.CancelledError:
-        return
+def _cancelled() -> BackendError:
+    return BackendError("the run was cancelled", why="its engine was closed while it ran")
 
 
 _OPEN: weakref.WeakSet[Runtime] = weakref.WeakSet()
@@ -223,4 +237,5 @@ _OPEN: weakref.WeakSet[Runtime] = weakref.WeakSet()
 def _close_all() -> None:
     """Engines end on their own loops, before the interpreter takes their modules apart."""
     for runtime in list(_OPEN):
+        runtime._jobs.silent = True
         runtime.close()

@@ -43,7 +43,11 @@ SAMPLES = (
 
 def report(samples: tuple[Sample, ...] = SAMPLES, **options: Any) -> Report:
     return summarise(
-        Evaluation(samples=samples, resumed=2), program="pdr", benchmark="sums", model="tiny", seed=3, **options
+        Evaluation(samples=samples, resumed=2, planned=len(samples), **options),
+        program="pdr",
+        benchmark="sums",
+        model="tiny",
+        seed=3,
     )
 
 
@@ -96,7 +100,7 @@ def test_progress_off_a_terminal_is_sparse() -> None:
     with Progress(Console(file=out, width=100), total=200) as progress:
         progress.kept(SAMPLES[0])
         for n in range(199):
-            progress(sample(str(n), 0, n % 2 == 0))
+            progress.ended(sample(str(n), 0, n % 2 == 0))
     lines = out.getvalue().splitlines()
     assert 10 <= len(lines) <= 12
     assert lines[-1].startswith("200/200 accuracy 50.5%")
@@ -106,5 +110,5 @@ def test_progress_off_a_terminal_is_sparse() -> None:
 def test_progress_on_a_terminal_is_one_line_that_goes_away() -> None:
     out = io.StringIO()
     with Progress(Console(file=out, width=100, force_terminal=True), total=2) as progress:
-        progress(SAMPLES[0])
+        progress.ended(SAMPLES[0])
     assert "accuracy 100.0%" in out.getvalue()

@@ -17,8 +17,9 @@ import reasonflow as rf
 from reasonflow.errors import EngineDead, InputError, PromptTooLong, RunError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.grading import Grader
-from reasonflow.evals.runner import Evaluation, evaluate, in_flight, sample_seed
+from reasonflow.evals.runner import Evaluation, evaluate, in_flight
 from reasonflow.evals.samples import FILE, Sample
+from reasonflow.evals.session import Audience, sample_seed
 
 PROBLEMS = [Problem(id=str(n), inputs={"problem": f"{n} + {n} = ?"}, answer=str(2 * n)) for n in range(6)]
 
@@ -34,7 +35,8 @@ def run(grader: Grader) -> Callable[..., Evaluation]:
     """Evaluate and wait."""
 
     def run(program: dspy.Module, problems: list[Problem] = PROBLEMS, **options: Any) -> Evaluation:
-        options = {"lm": scripted(), "grader": grader, **options}
+        told = {name: options.pop(name) for name in ("on_sample", "on_kept") if name in options}
+        options = {"lm": scripted(), "grader": grader, "audience": Audience(**told), **options}
 
         async def work() -> Evaluation:
             return await evaluate(program, problems, **options)
@@ -52,7 +54,7 @@ class Record(SimpleNamespace):
     """The figures of a run record."""
 
     def __init__(self, seed: int) -> None:
-        usage = SimpleNamespace(total_tokens=30, input_tokens=20, output_tokens=10, cached_tokens=15)
+        usage = SimpleNamespace(calls=3, total_tokens=30, input_tokens=20, output_tokens=10, cached_tokens=15)
         super().__init__(
             usage=usage, sequential_tokens=12, token_latency=5, complete=True, repairs=["x"], failures=[], seed=seed
         )
@@ -244,7 +246,8 @@ def test_cancelling_keeps_what_ended_and_frees_the_folder(grader: Grader, tmp_pa
     async def work() -> None:
         with anyio.CancelScope() as scope:
             stop = lambda sample: scope.cancel()  # noqa: E731
-            await evaluate(program, PROBLEMS, lm=lm, out=tmp_path, concurrency=2, grader=grader, on_sample=stop)
+            told = Audience(on_sample=stop)
+            await evaluate(program, PROBLEMS, lm=lm, out=tmp_path, concurrency=2, grader=grader, audience=told)
 
     anyio.run(work)
     assert program.cancelled >= 1

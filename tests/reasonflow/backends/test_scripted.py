@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -147,7 +148,7 @@ def test_latency_may_depend_on_the_sample() -> None:
 
 def test_observers_get_the_text_in_pieces_then_the_completion() -> None:
     seen: list[Any] = []
-    asyncio.run(ScriptedBackend("one two three").generate(request(), seen.append))
+    asyncio.run(ScriptedBackend("one two three").generate(replace(request(), stream=True), seen.append))
     *pieces, (index, completion) = seen
     assert "".join(piece.text for piece in pieces) == completion.text == "one two three"
     assert sum((piece.tokens for piece in pieces), ()) == completion.tokens[:-1]

@@ -179,7 +179,8 @@ def test_completions_add_up_to_the_engines_own_counters(backend: VllmBackend, ru
 @pytest.mark.engine
 def test_an_observer_sees_every_piece_before_its_completion(backend: VllmBackend, run: Run) -> None:
     seen: list[Any] = []
-    request = Request(prompt=prompt(backend, "Count."), sampling=Sampling(max_tokens=20, seed=1, stop=("\n\n\n",)), n=2)
+    sampling = Sampling(max_tokens=20, seed=1, stop=("\n\n\n",))
+    request = Request(prompt=prompt(backend, "Count."), sampling=sampling, n=2, stream=True)
     samples = run(lambda: backend.generate(request, seen.append))
     for index, sample in enumerate(samples):
         pieces = [item for item in seen if isinstance(item, Piece) and item.index == index]
@@ -207,28 +208,48 @@ def test_an_answer_ends_with_the_turn_or_at_its_cap(backend: VllmBackend, run: R
 
 
 @pytest.mark.engine
-def test_cancelling_frees_the_engine_at_once(backend: VllmBackend, run: Run) -> None:
-    async def main() -> tuple[Counters, Counters, list[Any]]:
-        begun = asyncio.Event()
+def test_an_observer_that_wants_no_pieces_hears_of_every_end_once(backend: VllmBackend, run: Run) -> None:
+    seen: list[Any] = []
+    request = Request(prompt=prompt(backend, "Count."), sampling=Sampling(max_tokens=8, seed=1), n=3)
+    samples = run(lambda: backend.generate(request, seen.append))
+    assert sorted(seen, key=lambda end: end[0]) == list(enumerate(samples))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("stream", [False, True])
+def test_cancelling_frees_the_engine_and_tells_how_far_it_came(backend: VllmBackend, run: Run, stream: bool) -> None:
+    async def main() -> tuple[Counters, Counters, Counters, list[Any]]:
+        before = await backend.counters()
         seen: list[Any] = []
-
-        def observe(item: Any) -> None:
-            seen.append(item)
-            begun.set()
-
-        request = Request(prompt=prompt(backend, "Talk."), sampling=Sampling(max_tokens=2000, ignore_eos=True), n=4)
-        task = asyncio.create_task(backend.generate(request, observe))
-        await begun.wait()
-        during = await backend.counters()
+        endless = Sampling(max_tokens=2000, ignore_eos=True)
+        request = Request(prompt=prompt(backend, f"Talk {stream}."), sampling=endless, n=70, stream=stream)
+        task = asyncio.create_task(backend.generate(request, seen.append))
+        while (during := await backend.counters()).output_tokens < before.output_tokens + 64 * 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return during, await backend.counters(), seen
+        return before, during, await backend.counters(), seen
 
-    during, after, seen = run(main)
-    assert during.running == 4
+    before, during, after, seen = run(main)
+    assert (during.running, during.waiting) == (64, 6)
     assert (after.running, after.waiting) == (0, 0)
-    assert not [item for item in seen if not isinstance(item, Piece)]
+    ends = dict(item for item in seen if not isinstance(item, Piece))
+    assert sorted(ends) == list(range(70))
+    assert len([item for item in seen if not isinstance(item, Piece)]) == 70
+    assert {end.finish_reason for end in ends.values()} == {"cancelled"}
+    begun = [end for end in ends.values() if end.output_tokens]
+    assert len(begun) == 64
+    assert all(end.text and end.output_tokens == len(end.tokens) < 2000 for end in begun)
+    assert {end.prompt_tokens for end in ends.values() if not end.output_tokens} == {0}
+    assert sum(end.output_tokens for end in begun) == after.output_tokens - before.output_tokens
+    assert sum(end.prompt_tokens for end in begun) == after.prompt_tokens - before.prompt_tokens
+    assert sum(end.cached_tokens or 0 for end in begun) == after.cached_tokens - before.cached_tokens
+    assert before.steps < during.steps <= after.steps
+    for index, end in ends.items():
+        pieces = [item for item in seen if isinstance(item, Piece) and item.index == index]
+        assert not pieces or "".join(piece.text for piece in pieces) == end.text
+        assert stream or not pieces
 
 
 @pytest.mark.engine
@@ -236,7 +257,7 @@ def test_an_observers_own_error_ends_its_request_only(backend: VllmBackend, run:
     def observe(item: Any) -> None:
         raise ZeroDivisionError
 
-    request = Request(prompt=prompt(backend, "Talk."), sampling=Sampling(max_tokens=500, ignore_eos=True))
+    request = Request(prompt=prompt(backend, "Talk."), sampling=Sampling(max_tokens=500, ignore_eos=True), stream=True)
     with pytest.raises(ZeroDivisionError):
         run(lambda: backend.generate(request, observe))
     assert run(backend.counters).running == 0

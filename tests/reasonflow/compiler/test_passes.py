@@ -19,7 +19,7 @@ from reasonflow.errors import ProgramError
 from reasonflow.language.program import trace
 from reasonflow.plan.check import check
 from reasonflow.plan.nodes import Fork, Generate, Plan
-from reasonflow.runtime.runtime import Runtime
+from reasonflow.runtime.launch import launch
 
 
 class Made(rf.Program):
@@ -69,29 +69,10 @@ def test_a_fork_of_one_call_becomes_a_group_with_the_same_samples() -> None:
 
 def samples(plan: Plan) -> list[str]:
     """The answers of a plan, lowered no further, whose engine answers with the seed it is given."""
-    from reasonflow.plan.explain import explain
-    from reasonflow.runtime.calls import CallMaker
-    from reasonflow.runtime.executor import Executor
-    from reasonflow.runtime.record import Run
-    from reasonflow.runtime.values import FREE
-
-    lm = rf.scripted(lambda prompt, seed, index: f"\\boxed{{{seed}}}")
-    program = Made(lambda solve, mend, p: solve(problem=p))
-    with dspy.context(lm=lm):
-        traced = trace(program)
-    runtime: Runtime = lm.engine.runtime
-    record = Run("test", explain("test", plan, None), 0)
-    sites = {node.op.site.name for node in plan.walk() if isinstance(node.op, Generate)}
-    calls = CallMaker(
-        run=record,
-        number=0,
-        bindings=dict.fromkeys(sites, traced.bindings["solve"]),
-        runtimes=dict.fromkeys(sites, runtime),
-        home=runtime,
-        made=[],
-    )
-    value, _ = runtime.run(lambda: Executor(calls, record).evaluate(plan, [("p", FREE)]))
-    return [item.answer for item in value["value"]]
+    with dspy.context(lm=rf.scripted(lambda prompt, seed, index: f"\\boxed{{{seed}}}")):
+        traced = trace(Made(lambda solve, mend, p: mend(problem=p, draft=solve(problem=p))))
+        out = launch(traced, {"problem": "p"}, plan)
+    return [item.answer for item in out.value]
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,7 +124,7 @@ def test_a_pass_that_breaks_a_plan_is_named() -> None:
 
 
 def test_the_passes_are_a_visible_list() -> None:
-    assert [rewrite.__name__ for rewrite in PASSES] == ["deduplicate", "fuse_samples", "prioritise"]
+    assert [rewrite.__name__ for rewrite in PASSES] == ["deduplicate", "fuse_samples", "stop_early", "prioritise"]
 
 
 def test_check_refuses_what_no_program_can_trace() -> None:

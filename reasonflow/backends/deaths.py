@@ -1,0 +1,48 @@
+"""Why an engine takes no more requests, in words that say what to do."""
+
+from __future__ import annotations
+
+from reasonflow.errors import EngineDead
+
+_MEMORY = ("out of memory", "OutOfMemory", "MemoryError", "can't allocate memory", "Cannot allocate memory")
+"""How torch, CUDA, Python and Linux say that memory ran out."""
+
+
+def closed() -> EngineDead:
+    """Somebody closed it."""
+    error = EngineDead("this engine was closed", why="close() was called on it", fix="open it again with rf.vllm(...)")
+    error.restartable = False
+    return error
+
+
+def crashed(cause: BaseException) -> EngineDead:
+    """A step failed, or its process ended."""
+    reason = str(cause).strip().splitlines()
+    why = f"{type(cause).__name__}: {reason[-1] if reason else 'no message'}"
+    fix = "close it and open it again; if it happens again, run `reasonflow doctor`"
+    if any(word in f"{type(cause).__name__} {cause}" for word in _MEMORY):
+        why = f"memory ran out in a step ({why})"
+        fix = "open it with a smaller max_num_seqs, max_model_len or kv_cache_gib (gpu_memory_utilization on a GPU)"
+    error = EngineDead("the engine stopped in the middle of its work", why=why, fix=fix)
+    error.__cause__ = cause
+    return error
+
+
+def hung(silent_s: float, *, in_process: bool) -> EngineDead:
+    """It has work and finishes no step."""
+    error = EngineDead(
+        f"the engine hangs: it has work and has finished no step for {silent_s:.0f} s",
+        why="it runs on a thread of this process, which cannot be stopped" if in_process else "its process was killed",
+        fix="restart this Python process"
+        if in_process
+        else "if its steps are really that long, open it with a larger step_timeout_s; else run `reasonflow doctor`",
+    )
+    error.restartable = not in_process
+    return error
+
+
+def anew(error: EngineDead) -> EngineDead:
+    """A fresh copy to raise: one shared instance would collect the tracebacks of everybody who got it."""
+    copy = type(error)(error.what, why=error.why, fix=error.fix)
+    copy.restartable, copy.__cause__ = error.restartable, error.__cause__
+    return copy

@@ -1,0 +1,145 @@
+"""How much one call may write and read, set when it is ready: the highest level at which the rest of the run still fits.
+
+What is known by then counts as it is: the rendered prompt, the way to here, what others have reserved. What is still to
+come counts as forecast at the same level, so that no call lives at the expense of those after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from reasonflow.plan.forecast import Costs, Demand, Forecast, Level, Levels, Size, cap_of, width_of
+from reasonflow.plan.nodes import Each, Fork, Generate, Plan
+from reasonflow.runtime.frames import Frame
+from reasonflow.runtime.price import Price
+from reasonflow.runtime.values import Cost
+
+_KNOWN = 64
+"""Forecasts kept: a search asks for a dozen levels, and the next search for nearly the same ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A call that is ready."""
+
+    op: Generate
+    before: Cost
+    prompt: Callable[[float], int]
+    """Tokens of its prompt when it reads at most so many tokens of each branch."""
+    own_cap: int | None
+    """What its sampling settings and the window allow it to write."""
+    width: int
+    """Samples it still draws at most."""
+    least: int
+    """The fewest samples it can do with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allotment:
+    """What a call gets."""
+
+    level: Level
+    cap: int
+    """Output tokens of each sample."""
+    width: int
+    """Samples."""
+    complete: bool
+    """More budget would not make it more."""
+    spendable: bool
+    """A settlement of calls under way could make it more: what limits it is no sequential budget."""
+
+
+class Allotter:
+    """Sets the caps of one run. One loop's object."""
+
+    def __init__(self, plan: Plan, inputs: Callable[[], Sequence[Size]], costs: Costs, price: Price) -> None:
+        """inputs: gives the sizes of the run's inputs; asked once, and only where there is a budget."""
+        self._plan = plan
+        self._sizes = inputs
+        self._costs = costs
+        self._price = price
+        self._forecasts: dict[Level, Forecast] = {}
+
+    @cached_property
+    def _levels(self) -> Levels:
+        return Levels(self._plan, self._costs)
+
+    @cached_property
+    def _inputs(self) -> Sequence[Size]:
+        return self._sizes()
+
+    def call(self, ask: Ask, frame: Frame, position: int) -> Allotment | None:
+        """What the call at this position gets now; None where it does not fit even with the fewest branches."""
+        level = self._levels.highest(lambda level: self._fits(ask, frame, position, level, shared=True))
+        if level is None:
+            return None
+        cap = cap_of(ask.op.site, level.tokens, ask.own_cap)
+        width = self._width(ask, level)
+        complete = width == ask.width and level == self._levels.top
+        path = self._levels.highest(lambda level: self._fits(ask, frame, position, level, shared=False))
+        assert path is not None, "what fits all budgets fits the sequential one"
+        return Allotment(level=level, cap=cap, width=width, complete=complete, spendable=level < path)
+
+    def branches(self, op: Fork | Each, full: int, frame: Frame, position: int) -> int:
+        """Branches a fork may start now, at least `min_branches` and one: its calls are allotted one by one later."""
+        return width_of(op, full, self.planned(frame, position).share)
+
+    def planned(self, frame: Frame, position: int | None = None) -> Level:
+        """The level at which all that is still to come in this frame's scopes fits; the lowest where none does.
+
+        position: of a node that has just begun and counts too.
+        """
+        found = self._levels.highest(lambda level: self._rest_fits(frame, level, position))
+        return found or self._levels.bottom
+
+    def at(self, level: Level) -> Forecast:
+        """The whole plan at one level."""
+        found = self._forecasts.get(level)
+        if found is None:
+            if len(self._forecasts) >= _KNOWN:
+                self._forecasts.clear()
+            found = self._forecasts[level] = Forecast(self._plan, self._inputs, self._costs, level)
+        return found
+
+    def _width(self, ask: Ask, level: Level) -> int:
+        if ask.op.n is None or level.share == 1.0:
+            return ask.width
+        return max(ask.least, min(ask.width, width_of(ask.op, ask.op.n, level.share)))
+
+    def _fits(self, ask: Ask, frame: Frame, position: int, level: Level, *, shared: bool) -> bool:
+        """Whether the call and all after it fit. shared: asks of budgets that calls side by side share, too."""
+        forecast = self.at(level)
+        prompt = ask.prompt(level.tokens)
+        cap, width = cap_of(ask.op.site, level.tokens, ask.own_cap), self._width(ask, level)
+        drawn = min(width, 1) if ask.op.site.sampling.temperature == 0 else width
+        takes = Demand(prompt, cap, 1) * drawn
+        way: float = prompt + cap
+        for here, at in frame.upwards(position):
+            way += here.after(at, forecast)
+            if here.outermost:
+                if way > here.scope.sequential_room(ask.before):
+                    return False
+                if shared and not self._has_room(here, forecast, takes):
+                    return False
+        return True
+
+    def _rest_fits(self, frame: Frame, level: Level, position: int | None) -> bool:
+        forecast = self.at(level)
+        takes = Demand() if position is None else forecast.of[id(frame.plan)].demand[position]
+        return all(self._has_room(here, forecast, takes) for here, _ in frame.upwards(0) if here.outermost)
+
+    def _has_room(self, frame: Frame, forecast: Forecast, takes: Demand) -> bool:
+        """Whether a scope's budget holds what a call takes beside all that is to come in the scope."""
+        ledger = frame.scope.ledger
+        names = [name for name in ("total", "calls", "dollars") if ledger is not None and ledger.limits(name)]
+        if ledger is None or not names:
+            return True
+        rest = frame.remaining(forecast) + takes
+        needed = {
+            "total": rest.total,
+            "calls": rest.calls,
+            "dollars": rest.input * self._price.input_token + rest.output * self._price.output_token,
+        }
+        return all(needed[name] <= ledger.room(name) for name in names)

@@ -1,0 +1,114 @@
+"""The samples of one request while they are drawn: each end is read, recorded and counted the moment it comes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from reasonflow.backends.protocol import Completion, Piece, Prompt, Sampling
+from reasonflow.plan.nodes import Site
+from reasonflow.runtime.events import BranchStarted, Token
+from reasonflow.runtime.ledger import Amount
+from reasonflow.runtime.price import Price
+from reasonflow.runtime.reading import read
+from reasonflow.runtime.record import Run, label
+from reasonflow.runtime.runtime import Runtime
+from reasonflow.runtime.values import Hole
+
+
+@dataclass(slots=True, kw_only=True)
+class Draw:
+    """One request. `take` is its observer."""
+
+    run: Run
+    node: str
+    site: Site
+    prompt: Prompt
+    runtime: Runtime
+    indices: Callable[[int], tuple[int, ...]]
+    """Of a sample, by its number in the group."""
+    samples: tuple[int, ...]
+    """Numbers of those that are drawn."""
+    number: Callable[[int], int]
+    """A sample's number in the group, from the engine's."""
+    limit: int | None
+    """Output tokens each may write at most."""
+    last: bool
+    """What cannot be read is not asked for again."""
+    decide: Callable[[int, Any], bool]
+    """Told of every record that is final; says whether the rest can still matter."""
+    keep: Callable[[int, Completion], None] | None
+    """Records a finished sample for a later session."""
+    replayed: bool = False
+    enough: Callable[[], None] = lambda: None
+    """Ends the request: the rest does not matter any more."""
+    ended: dict[int, tuple[Any, int, Completion]] = field(default_factory=dict)
+    """Of every sample that ended by itself: its record or hole, the number of its span, its completion."""
+    cancelled: list[Completion] = field(default_factory=list)
+    decided: bool = False
+    started_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.started_s = self.run.clock()
+        if self.run.watched and not self.replayed:
+            size = len(self.prompt.tokens) if self.prompt.tokens is not None else None
+            for sample in self.samples:
+                self.run.tell(BranchStarted, self.node, self.indices(sample), input_tokens=size)
+
+    def take(self, seen: Piece | tuple[int, Completion]) -> None:
+        """A piece, or the end of a sample."""
+        if isinstance(seen, Piece):
+            self.run.tell(Token, self.node, self.indices(self.number(seen.index)), text=seen.text)
+            return
+        index, completion = seen
+        sample = self.number(index)
+        if completion.finish_reason == "cancelled":
+            self.cancelled.append(completion)
+            self.run.add(
+                self.node, self.indices(sample), self.started_s, completion, "cancelled", max_tokens=self.limit
+            )
+            return
+        if self.keep is not None:
+            self.keep(sample, completion)
+        self._finish(sample, completion)
+
+    def spent(self, price: Price) -> Amount:
+        """What the samples took, the cancelled ones as far as they had come."""
+        all_of_them = [*(completion for _, _, completion in self.ended.values()), *self.cancelled]
+        return Amount(
+            total=sum(c.prompt_tokens + c.output_tokens for c in all_of_them),
+            calls=len(all_of_them),
+            dollars=sum(price.of(c.prompt_tokens, c.output_tokens) for c in all_of_them),
+        )
+
+    def _finish(self, sample: int, completion: Completion) -> None:
+        record: Any
+        record, repairs, failure = read(self.site, self.prompt, completion, self.runtime)
+        indices = self.indices(sample)
+        span = self.run.add(
+            self.node,
+            indices,
+            self.started_s,
+            completion,
+            "failed" if failure else "done",
+            repairs,
+            max_tokens=self.limit,
+            replayed=self.replayed,
+        )
+        if record is None:
+            assert failure is not None, "a text without a record has an error"
+            record = Hole(label(self.node, indices), failure)
+        self.ended[sample] = (record, span, completion)
+        if (self.last or not isinstance(record, Hole)) and self.decide(sample, record) and not self.decided:
+            self.decided = True
+            self.enough()
+
+
+def journal_key(program: str, path: str, sample: int, attempt: int, prompt: Prompt, sampling: Sampling) -> str:
+    """The key of one sample of one call: where it stands, and a digest of all it depends on."""
+    asked = prompt.tokens if prompt.tokens is not None else [dict(message) for message in prompt.messages]
+    content = json.dumps([asked, asdict(sampling)], sort_keys=True, default=str)
+    return f"{program}/{path}/{sample}/{attempt}/{blake2b(content.encode(), digest_size=16).hexdigest()}"

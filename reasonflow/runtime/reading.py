@@ -1,0 +1,57 @@
+"""From a completion's text to a record, and from a record to what later prompts see of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+from dspy.utils.exceptions import AdapterParseError
+
+from reasonflow.backends.protocol import Completion, Prompt
+from reasonflow.plan.nodes import Site
+from reasonflow.prompts.parse import parse
+from reasonflow.prompts.styles import answer_field
+from reasonflow.prompts.thinking import opens_thought
+from reasonflow.runtime.runtime import Runtime
+from reasonflow.runtime.values import Hole, Record
+
+
+def read(
+    site: Site, prompt: Prompt, completion: Completion, runtime: Runtime
+) -> tuple[Record | None, tuple[str, ...], AdapterParseError | None]:
+    """The record in a completion's text, the repairs it took, and the adapter's error where there is no record."""
+    tokenizer = runtime.backend.tokenizer
+    opened = tokenizer is not None and prompt.tokens is not None and opens_thought(prompt.tokens, tokenizer)
+    try:
+        parsed = parse(
+            site.signature, site.style, completion.text, completion.finish_reason, site.adapter, opened=opened
+        )
+    except AdapterParseError as error:
+        return None, ("not parsed",), error
+    solution = parsed.text
+    if site.solution_tokens is not None and completion.output_tokens > site.solution_tokens and tokenizer is not None:
+        solution = tokenizer.decode(tokenizer.encode(parsed.text)[-site.solution_tokens :])  # its end holds the answer
+    return Record(parsed.fields, parsed.text, parsed.thinking, solution), parsed.repairs, None
+
+
+def flowing(value: Any) -> Any:
+    """A value as later prompts see it: records as their text, holes left out, thinking never."""
+    if isinstance(value, Record):
+        return value.flowing_text
+    if isinstance(value, Hole):
+        return None
+    if isinstance(value, (list, tuple)):
+        return [flowing(item) for item in value]
+    return value
+
+
+def missing_answer(site_signature: type[dspy.Signature], record: Record) -> AdapterParseError:
+    """The error of a run whose result has no answer: DSPy's own, with the predictor's own signature."""
+    name = answer_field(site_signature)
+    return AdapterParseError(
+        adapter_name="ReasonFlow",
+        signature=site_signature,
+        lm_response=record.full_text,
+        parsed_result={name: value for name, value in record.fields.items() if value is not None},
+        message=f"The text holds no {name}: neither a box nor anything that reads like an answer.",
+    )

@@ -1,0 +1,64 @@
+"""A vote while its branches are still running: whether those that are missing can change which group wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from reasonflow.errors import ReasonFlowError
+from reasonflow.plan.nodes import Quorum
+from reasonflow.runtime.joins import ballot_of
+from reasonflow.runtime.values import Hole
+
+
+class Tally:
+    """Counts the items of one list as they come, in any order."""
+
+    def __init__(self, rule: Quorum, width: int) -> None:
+        self._rule = rule
+        self._missing = set(range(width))
+        self._groups: dict[str, list[int]] = {}
+
+    def add(self, index: int, item: Any) -> None:
+        """Item `index` has come; a hole has no vote."""
+        self._missing.discard(index)
+        if isinstance(item, Hole):
+            return
+        try:
+            ballot = ballot_of(self._rule, item)
+        except ReasonFlowError:
+            return  # an item without the field: the vote itself will say so, over all items
+        if ballot is not None:
+            self._groups.setdefault(ballot, []).append(index)
+
+    @property
+    def decided(self) -> bool:
+        """Whether the group that wins now wins in every case. Ties go to the group whose first item comes first."""
+        if not self._missing:
+            return True
+        if not self._groups:
+            return False
+        if self._rule.need is not None:
+            return max(map(len, self._groups.values())) >= self._rule.need
+        ranked = sorted(self._groups.values(), key=lambda places: (-len(places), min(places)))
+        leader = ranked[0]
+        rivals = [(len(places), min(places)) for places in ranked[1:]]
+        rivals.append((0, min(self._missing)))  # a group that nobody has voted for yet
+        return all(self._beats(leader, votes, first) for votes, first in rivals)
+
+    def _beats(self, leader: list[int], votes: int, first: int) -> bool:
+        """Even if all that is missing goes to the rival."""
+        reach = votes + len(self._missing)
+        return len(leader) > reach or (len(leader) == reach and min(leader) < min(first, *self._missing))
+
+
+def tallies(rules: tuple[Quorum, ...], width: int) -> Callable[[int, Any], bool]:
+    """Takes items as they come; says after each whether all the rules are decided. Never, where there is no rule."""
+    counts = [Tally(rule, width) for rule in rules]
+
+    def decided(index: int, item: Any) -> bool:
+        for count in counts:
+            count.add(index, item)
+        return bool(counts) and all(count.decided for count in counts)
+
+    return decided

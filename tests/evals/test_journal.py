@@ -1,0 +1,192 @@
+"""The log of finished calls: what is kept is found by the next session, whatever happens to the file meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reasonflow.backends.protocol import Completion
+from reasonflow.errors import InputError
+from reasonflow.evals import journal
+from reasonflow.evals.journal import FILE, CallLog
+
+WHOLE = Completion(
+    text="a\n“b”\ud800",  # a lone surrogate is no UTF-8, and a model can write half a character
+    tokens=(1, 2, 3),
+    output_tokens=3,
+    prompt_tokens=7,
+    cached_tokens=4,
+    finish_reason="length",
+    queued_s=0.25,
+    first_token_s=0.5,
+    total_s=1.5,
+)
+
+
+def completion(text: str) -> Completion:
+    return Completion(text=text, output_tokens=len(text), prompt_tokens=1)
+
+
+def write(folder: Path, *calls: tuple[str, int, str, str]) -> Path:
+    """Calls as (problem, sample, key, text)."""
+    log = CallLog(folder).open()
+    for problem, sample, key, text in calls:
+        log.keep((problem, sample), key, completion(text))
+    log.close()
+    return log.path
+
+
+def test_all_of_a_completion_comes_back(tmp_path: Path) -> None:
+    log = CallLog(tmp_path).open()
+    log.journal(("p", 1)).keep("draft/0", WHOLE)
+    log.close()
+    again = CallLog(tmp_path).open()
+    assert again.journal(("p", 1)).find("draft/0") == WHOLE
+    assert again.journal(("p", 1)).find("draft/1") is None
+    assert again.journal(("p", 0)).find("draft/0") is None
+    again.close()
+
+
+def test_a_call_is_with_the_kernel_when_keep_returns(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        log = CallLog(tmp_path).open()
+        log.keep(("p", 0), "k", WHOLE)
+        os.write(writer, b"x")
+        threading.Event().wait()
+    os.read(reader, 1)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    log = CallLog(tmp_path).open()
+    assert log.find(("p", 0), "k") == WHOLE
+    log.close()
+
+
+@given(st.data())
+def test_a_cut_anywhere_loses_one_call_at_most(data: st.DataObject) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        path = write(Path(name), *((str(n), 0, "k", "x" * n) for n in range(4)))
+        whole = path.read_bytes()
+        cut = data.draw(st.integers(0, len(whole)))
+        path.write_bytes(whole[:cut])
+        log = CallLog(Path(name)).open()
+        left = whole[:cut].count(b"\n")
+        assert [log.find((str(n), 0), "k") for n in range(4)] == [
+            completion("x" * n) if n < left else None for n in range(4)
+        ]
+        log.keep(("new", 0), "k", completion("new"))
+        log.close()
+        log = CallLog(Path(name)).open()
+        assert log.find(("new", 0), "k") == completion("new")
+        log.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{broken", "not valid JSON"),
+        ("[]", "instead of an object"),
+        ('{"id": "a", "sample": 0}', "not a call"),
+        ('{"id": "a", "sample": 0, "key": "k", "completion": {"text": "x"}}', "not a call"),
+    ],
+)
+def test_a_damaged_line_is_named_and_the_way_out_too(tmp_path: Path, line: str, says: str) -> None:
+    path = write(tmp_path, ("a", 0, "k", "x"))
+    path.write_text(path.read_text() + line + "\n" + path.read_text())
+    with pytest.raises(InputError, match=says) as caught:
+        CallLog(tmp_path).open()
+    assert f"{path}:2" in str(caught.value)
+    assert f"remove {path}" in caught.value.fix
+
+
+def test_calls_of_recorded_samples_are_dropped_at_the_next_opening(tmp_path: Path) -> None:
+    path = write(tmp_path, ("a", 0, "k", "xx"), ("a", 1, "k", "y"), ("b", 0, "k", "z"), ("a", 0, "l", "xx"))
+    log = CallLog(tmp_path).open([("a", 0)])
+    assert [json.loads(line)["completion"]["text"] for line in path.read_text().splitlines()] == ["y", "z"]
+    assert log.find(("a", 0), "k") is None
+    assert log.find(("b", 0), "k") == completion("z")
+    log.keep(("b", 0), "l", completion("more"))
+    assert log.find(("b", 0), "l") == completion("more")
+    log.close()
+    assert len(path.read_text().splitlines()) == 3
+    assert [file.name for file in tmp_path.iterdir()] == [FILE]
+
+
+def test_what_a_crash_while_compacting_leaves_is_no_obstacle(tmp_path: Path) -> None:
+    path = write(tmp_path, ("a", 0, "k", "x"), ("b", 0, "k", "y"))
+    path.with_suffix(".tmp").write_text('{"half')
+    log = CallLog(tmp_path).open([("a", 0)])
+    log.close()
+    assert len(path.read_text().splitlines()) == 1
+    assert [file.name for file in tmp_path.iterdir()] == [FILE]
+
+
+def test_a_long_evaluation_compacts_as_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "COMPACT_BYTES", 2_000)
+    log = CallLog(tmp_path).open()
+    log.keep(("slow", 0), "k", completion("s"))
+    for number in range(100):
+        for call in range(3):
+            log.keep((str(number), 0), str(call), completion("x" * 100))
+        log.finish((str(number), 0))
+        assert log.path.stat().st_size < 5_000
+    assert log.find(("slow", 0), "k") == completion("s")
+    log.close()
+
+
+def test_a_complete_evaluation_leaves_no_calls(tmp_path: Path) -> None:
+    log = CallLog(tmp_path).open()
+    log.keep(("a", 0), "k", completion("x"))
+    log.close(complete=True)
+    log.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_and_damages_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = CallLog(tmp_path).open()
+    log.keep(("a", 0), "k", completion("x"))
+    write_really = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        if len(data) > 20:
+            return write_really(fd, data[:20])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", lambda fd, data: full(fd, data) if len(data) != 20 else full(fd, b"")) 
+    with pytest.raises(InputError, match="cannot write"):
+        log.keep(("a", 0), "l", completion("y"))
+    monkeypatch.undo()
+    log.keep(("a", 0), "m", completion("z"))
+    log.close()
+    again = CallLog(tmp_path).open()
+    assert [again.find(("a", 0), key) for key in "klm"] == [completion("x"), None, completion("z")]
+    again.close()
+
+
+def test_several_engines_may_write_at_once(tmp_path: Path) -> None:
+    log = CallLog(tmp_path).open()
+
+    def work(number: int) -> None:
+        for call in range(50):
+            log.keep((str(number), 0), str(call), completion(f"{number}-{call}"))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
+    again = CallLog(tmp_path).open()
+    for number in range(4):
+        for call in range(50):
+            assert again.find((str(number), 0), str(call)) == completion(f"{number}-{call}")
+    again.close()
