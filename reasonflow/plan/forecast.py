@@ -1,8 +1,8 @@
 """What a plan would take of a budget if every call wrote as much as one level allows: the ground on which caps stand.
 
-The level is a water line. At level L a call may write `L × weight` tokens, never more than its own cap and never less than
-its floor; below the floors there is only leaving branches out, all forks by the same share. Texts of branches that a
-later prompt reads count with a floor only: they are cut where they do not fit, while a single text is read whole.
+The level is a water line. At level L a call may write `L × weight` tokens, never more than its own cap and never less
+than its floor; below the floors there is only leaving branches out, all forks by the same share. Texts of branches that
+a later prompt reads count with a floor only: they are cut where they do not fit, while a single text is read whole.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from reasonflow.plan.nodes import (
+    PURE,
     Answer,
     Call,
     Const,
@@ -223,6 +225,22 @@ class Forecast:
 
     def _branches(self, inner: PlanForecast, width: int) -> tuple[Size, Demand, float]:
         return replace(inner.size, count=inner.size.count * width), inner.total * width, inner.length
+
+
+@lru_cache(maxsize=256)
+def answering(plan: Plan) -> frozenset[int]:
+    """Positions of the steps behind which an answer comes for free: a run may end with them if it must."""
+    found: set[int] = set()
+    for node in plan.nodes:
+        if isinstance(node.op, Answer):
+            stack = list(node.args)
+            while stack:
+                position = stack.pop()
+                if isinstance(plan.nodes[position].op, PURE):
+                    stack.extend(plan.nodes[position].args)
+                else:
+                    found.add(position)
+    return frozenset(found)
 
 
 class Levels:

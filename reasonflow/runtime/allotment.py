@@ -1,4 +1,4 @@
-"""How much one call may write and read, set when it is ready: the highest level at which the rest of the run still fits.
+"""How much one call may write and read, set when it is ready: the highest level at which the rest of the run fits.
 
 What is known by then counts as it is: the rendered prompt, the way to here, what others have reserved. What is still to
 come counts as forecast at the same level, so that no call lives at the expense of those after it.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reasonflow.plan.forecast import Costs, Demand, Forecast, Level, Levels, Size, cap_of, width_of
+from reasonflow.plan.forecast import Costs, Demand, Forecast, Level, Levels, Size, answering, cap_of, width_of
 from reasonflow.plan.nodes import Each, Fork, Generate, Plan
 from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.price import Price
@@ -71,16 +71,31 @@ class Allotter:
         return self._sizes()
 
     def call(self, ask: Ask, frame: Frame, position: int) -> Allotment | None:
-        """What the call at this position gets now; None where it does not fit even with the fewest branches."""
-        level = self._levels.highest(lambda level: self._fits(ask, frame, position, level, shared=True))
+        """What the call at this position gets now; None where it does not fit even with the fewest branches.
+
+        Where the rest of the plan cannot follow any more, a call that brings an answer may still have what is left.
+        """
+
+        def highest(*, shared: bool, last: bool = False) -> Level | None:
+            return self._levels.highest(lambda level: self._fits(ask, frame, position, level, shared=shared, last=last))
+
+        last = False
+        level = highest(shared=True)
+        if level is None and position in answering(frame.plan):
+            last = True
+            level = highest(shared=True, last=True)
         if level is None:
             return None
-        cap = cap_of(ask.op.site, level.tokens, ask.own_cap)
-        width = self._width(ask, level)
-        complete = width == ask.width and level == self._levels.top
-        path = self._levels.highest(lambda level: self._fits(ask, frame, position, level, shared=False))
+        path = highest(shared=False, last=last)
         assert path is not None, "what fits all budgets fits the sequential one"
-        return Allotment(level=level, cap=cap, width=width, complete=complete, spendable=level < path)
+        width = self._width(ask, level)
+        return Allotment(
+            level=level,
+            cap=cap_of(ask.op.site, level.tokens, ask.own_cap),
+            width=width,
+            complete=width == ask.width and level == self._levels.top,
+            spendable=last or level < path,
+        )
 
     def branches(self, op: Fork | Each, full: int, frame: Frame, position: int) -> int:
         """Branches a fork may start now, at least `min_branches` and one: its calls are allotted one by one later."""
@@ -108,8 +123,11 @@ class Allotter:
             return ask.width
         return max(ask.least, min(ask.width, width_of(ask.op, ask.op.n, level.share)))
 
-    def _fits(self, ask: Ask, frame: Frame, position: int, level: Level, *, shared: bool) -> bool:
-        """Whether the call and all after it fit. shared: asks of budgets that calls side by side share, too."""
+    def _fits(self, ask: Ask, frame: Frame, position: int, level: Level, *, shared: bool, last: bool) -> bool:
+        """Whether the call and all after it fit.
+
+        shared: asks of budgets that calls side by side share, too. last: nothing comes after it.
+        """
         forecast = self.at(level)
         prompt = ask.prompt(level.tokens)
         cap, width = cap_of(ask.op.site, level.tokens, ask.own_cap), self._width(ask, level)
@@ -117,29 +135,25 @@ class Allotter:
         takes = Demand(prompt, cap, 1) * drawn
         way: float = prompt + cap
         for here, at in frame.upwards(position):
-            way += here.after(at, forecast)
+            way += 0 if last else here.after(at, forecast)
             if here.outermost:
                 if way > here.scope.sequential_room(ask.before):
                     return False
-                if shared and not self._has_room(here, forecast, takes):
+                if shared and not self._has_room(here, takes if last else here.remaining(forecast) + takes):
                     return False
         return True
 
     def _rest_fits(self, frame: Frame, level: Level, position: int | None) -> bool:
         forecast = self.at(level)
         takes = Demand() if position is None else forecast.of[id(frame.plan)].demand[position]
-        return all(self._has_room(here, forecast, takes) for here, _ in frame.upwards(0) if here.outermost)
+        frames = (here for here, _ in frame.upwards(0) if here.outermost)
+        return all(self._has_room(here, here.remaining(forecast) + takes) for here in frames)
 
-    def _has_room(self, frame: Frame, forecast: Forecast, takes: Demand) -> bool:
-        """Whether a scope's budget holds what a call takes beside all that is to come in the scope."""
+    def _has_room(self, frame: Frame, takes: Demand) -> bool:
+        """Whether the budget of a frame's scope holds so much."""
         ledger = frame.scope.ledger
-        names = [name for name in ("total", "calls", "dollars") if ledger is not None and ledger.limits(name)]
-        if ledger is None or not names:
+        if ledger is None:
             return True
-        rest = frame.remaining(forecast) + takes
-        needed = {
-            "total": rest.total,
-            "calls": rest.calls,
-            "dollars": rest.input * self._price.input_token + rest.output * self._price.output_token,
-        }
-        return all(needed[name] <= ledger.room(name) for name in names)
+        dollars = takes.input * self._price.input_token + takes.output * self._price.output_token
+        needed = {"total": takes.total, "calls": takes.calls, "dollars": dollars}
+        return all(amount <= ledger.room(name) for name, amount in needed.items() if ledger.limits(name))

@@ -13,7 +13,7 @@ from dspy.clients.base_lm import record_history
 
 from reasonflow.language.program import Traced
 from reasonflow.plan.nodes import Plan
-from reasonflow.runtime.calls import Made
+from reasonflow.runtime.call import Made
 from reasonflow.runtime.values import Hole
 
 

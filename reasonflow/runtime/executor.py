@@ -17,7 +17,8 @@ from reasonflow.errors import BranchCancelled, BudgetExceeded, EngineDead, Engin
 from reasonflow.plan.nodes import Call, Each, Fork, Generate, Loop, Node, Plan, Race, Within
 from reasonflow.runtime import joins
 from reasonflow.runtime.ambient import surrounded
-from reasonflow.runtime.calls import CallMaker, Place
+from reasonflow.runtime.call import Place
+from reasonflow.runtime.calls import CallMaker
 from reasonflow.runtime.evaluation import Evaluation, Indices, Outcome, Where
 from reasonflow.runtime.events import Joined
 from reasonflow.runtime.frames import Frame

@@ -20,7 +20,8 @@ from reasonflow.plan.nodes import Call, Generate, Plan, Site, Within
 from reasonflow.runtime import dspy_report
 from reasonflow.runtime.allotment import Allotter
 from reasonflow.runtime.ambient import ambient
-from reasonflow.runtime.calls import CallMaker, Made, runtime_of, template
+from reasonflow.runtime.call import Made, template
+from reasonflow.runtime.calls import CallMaker, runtime_of
 from reasonflow.runtime.evaluation import Where
 from reasonflow.runtime.events import Watch
 from reasonflow.runtime.executor import Executor

@@ -1,0 +1,337 @@
+"""One model call, from its inputs to its outcome: rendered, granted room, drawn, and asked again where it must be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from reasonflow.backends.protocol import Completion, Prompt, Request, Sampling
+from reasonflow.errors import BackendError, BranchCancelled, BudgetExceeded
+from reasonflow.language.tracing import Binding
+from reasonflow.plan.nodes import Generate, Node, Site
+from reasonflow.prompts.render import PromptTemplate
+from reasonflow.runtime import joins
+from reasonflow.runtime.allotment import Ask
+from reasonflow.runtime.draw import Draw, journal_key
+from reasonflow.runtime.fitting import Fitting
+from reasonflow.runtime.frames import Frame
+from reasonflow.runtime.ledger import Amount
+from reasonflow.runtime.reading import flowing
+from reasonflow.runtime.record import label
+from reasonflow.runtime.reservation import Granted, exceeded, grant
+from reasonflow.runtime.scheduler import Ticket
+from reasonflow.runtime.scope import Scope
+from reasonflow.runtime.seeds import sample_seed
+from reasonflow.runtime.tally import tallies
+from reasonflow.runtime.values import Cost, Hole, longest
+
+if TYPE_CHECKING:
+    from reasonflow.runtime.calls import CallMaker
+
+_RETRY_STRIDE = 7919
+"""Moves a retry's seed away from the siblings' seeds, which are consecutive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """One call as DSPy is told of it after the run."""
+
+    order: tuple[str, tuple[int, ...]]
+    """Where it stands in the plan: site and branch."""
+    binding: Binding
+    site: Site
+    inputs: Mapping[str, Any]
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    records: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a run a call stands."""
+
+    scope: Scope
+    frame: Frame | None
+    """None where no budget limits it."""
+    position: int
+    indices: tuple[int, ...]
+    """Branch, round and sample numbers on the way to it, outermost first."""
+
+
+class ModelCall:
+    """One call of one site, from its inputs to its outcome."""
+
+    def __init__(
+        self, maker: CallMaker, node: Node, op: Generate, before: Cost, place: Place, values: Sequence[Any]
+    ) -> None:
+        site = op.site
+        self.maker, self.node, self.op, self.before, self.place = maker, node, op, before, place
+        self.binding, self.runtime = maker.bindings[site.name], maker.runtimes[site.name]
+        self.inputs = {name: flowing(value) for name, value in zip(op.fields, values, strict=True)}
+        backend = self.runtime.backend
+        self.fitting = Fitting(template(site), self.inputs, backend.tokenizer, backend.window, site.sampling.max_tokens)
+        self.drawn = 1 if site.sampling.temperature == 0 else (op.n or 1)
+        """Samples there are to draw: greedy ones are all the same."""
+        self.prompt = self.fitting.whole
+        self.records: list[Any] = [None] * self.drawn
+        self.costs: list[Cost] = [before] * self.drawn
+        self.completions: list[Completion] = []
+
+    @property
+    def name(self) -> str:
+        """As people read it."""
+        return label(self.node.name, self.place.indices)
+
+    def indices(self, sample: int) -> tuple[int, ...]:
+        """Of one sample."""
+        return (*self.place.indices, sample) if self.op.n is not None else self.place.indices
+
+    async def draw(self) -> None:
+        """Draw the samples that no earlier session has recorded, as many as the budget has room for."""
+        found = self._recorded(0, range(self.drawn))
+        missing = [sample for sample in range(self.drawn) if sample not in found]
+        decided = tallies(self.op.stops, self.drawn)
+        if found:
+            spent = self._replay(found, 0, decided)
+            missing = [] if spent else missing
+        if missing:
+            await self._sample(missing, 0, decided)
+
+    async def ask_again(self) -> None:
+        """Ask again for what could not be read, where the site allows it: all of them beside each other."""
+        for attempt in range(1, self.op.site.retries + 1):
+            unread = [number for number, record in enumerate(self.records) if _unread(record)]
+            if not unread or self.place.scope.stopped is not None:
+                return
+            async with anyio.create_task_group() as group:
+                for sample in unread:
+                    group.start_soon(self._again, sample, attempt)
+
+    async def _again(self, sample: int, attempt: int) -> None:
+        decided = tallies((), 1)
+        try:
+            found = self._recorded(attempt, [sample])
+            if found:
+                self._replay(found, attempt, decided)
+            else:
+                await self._sample([sample], attempt, decided)
+        except (BackendError, BudgetExceeded) as error:
+            self.maker.run.repair(self.node.name, f"not asked again: {error}", self.indices(sample))
+
+    def _recorded(self, attempt: int, samples: Sequence[int]) -> dict[int, Completion]:
+        journal = self.maker.journal
+        if journal is None:
+            return {}
+        found = {sample: journal.find(self._key(sample, attempt)) for sample in samples}
+        return {sample: completion for sample, completion in found.items() if completion is not None}
+
+    def _key(self, sample: int, attempt: int) -> str:
+        # Over the prompt before a budget cuts it and the site's own settings: a resumed run may be allotted otherwise.
+        return journal_key(
+            self.maker.run.program, self.name, sample, attempt, self.fitting.whole, self._sampling(attempt, sample)
+        )
+
+    def _sampling(self, attempt: int, sample: int = 0) -> Sampling:
+        path = (*self.place.indices, 0) if self.op.n is not None else self.place.indices
+        seed = sample_seed(self.binding.seed, self.node.name, path)
+        if attempt:
+            seed = (seed + sample + _RETRY_STRIDE * attempt) % (1 << 31)
+        return replace(self.op.site.sampling, seed=seed)
+
+    def _replay(self, found: Mapping[int, Completion], attempt: int, decided: Callable[[int, Any], bool]) -> bool:
+        """Take recorded samples as they are; whether the rest does not matter any more."""
+        draw = self._new_draw(list(found), attempt, self.prompt, None, decided, replayed=True)
+        tokens = sum(completion.prompt_tokens + completion.output_tokens for completion in found.values())
+        dollars = sum(self.maker.price.of(c.prompt_tokens, c.output_tokens) for c in found.values())
+        ledger = self.place.scope.ledger
+        amount = Amount(total=tokens, calls=len(found), dollars=dollars)
+        if ledger is not None:
+            hold = ledger.reserve(amount)
+            if hold is None:
+                raise exceeded(self.name, self.place.scope)
+            hold.settle(amount)
+        for sample, completion in found.items():
+            draw.take((sample, completion))
+        self._collect(draw)
+        return draw.decided
+
+    async def _sample(self, samples: list[int], attempt: int, decided: Callable[[int, Any], bool]) -> None:
+        """Send them, wait for their ends, settle what they took."""
+        granted = await self._granted(len(samples), retrying=attempt > 0)
+        if granted.cut:
+            self.maker.run.repair(self.node.name, granted.cut, self.place.indices)
+        if attempt == 0:
+            self.prompt = granted.prompt
+        samples, dropped = samples[: granted.width], samples[granted.width :]
+        if dropped:
+            self._drop(dropped)
+        request, places = self._request(samples, attempt, granted)
+        limit = self._limit(granted.prompt, granted.cap)
+        draw = self._new_draw(samples, attempt, granted.prompt, limit, decided, single=attempt > 0)
+        try:
+            with self.place.scope.call() as calling:
+                draw.enough = calling.cancel
+                await self._send(request, places, draw.take)
+        finally:
+            if granted.hold is not None:
+                granted.hold.settle(draw.spent(self.maker.price))
+            self._collect(draw)
+        if draw.decided:
+            self._fill(samples, BranchCancelled("the quorum stood without it"))
+        elif self.place.scope.stopped is not None:
+            self._fill(samples, self.place.scope.stopped)
+
+    def _request(self, samples: list[int], attempt: int, granted: Granted) -> tuple[Request, Sequence[int] | None]:
+        """The request for these samples, and which of its own samples they are (None: all)."""
+        sampling = self._sampling(attempt, samples[0])
+        whole = attempt > 0 or samples == list(range(len(samples)))
+        request = Request(
+            prompt=granted.prompt,
+            sampling=sampling if granted.cap is None else replace(sampling, max_tokens=granted.cap),
+            n=1 if attempt else len(samples) if whole else self.drawn,
+            priority=self.binding.priority,
+            label=self.name,
+            stream=self.maker.run.streamed,
+        )
+        return request, None if whole else samples
+
+    async def _send(self, request: Request, places: Sequence[int] | None, observe: Callable[[Any], None]) -> None:
+        ticket = Ticket(run=self.maker.number, path=self.node.priority)
+        self.maker.run.requests += 1
+        home, runtime = self.maker.home, self.runtime
+        if runtime is home:
+            await runtime.generate(request, observe, ticket, places)
+            return
+        loop = asyncio.get_running_loop()
+
+        def observe_there(seen: Any) -> None:  # on the other engine's thread
+            loop.call_soon_threadsafe(observe, seen)
+
+        await runtime.arun(lambda: runtime.generate(request, observe_there, ticket, places))
+
+    async def _granted(self, samples: int, *, retrying: bool) -> Granted:
+        """What the budget has room for; everything, where there is none."""
+        if self.place.frame is None or self.place.scope.ledger is None:
+            return Granted(*self.fitting.render(), width=samples)
+        ask = Ask(
+            op=self.op,
+            before=longest(self.costs) if retrying else self.before,
+            prompt=self.fitting.tokens,
+            own_cap=self._limit(self.fitting.whole, None),
+            width=samples,
+            least=1 if retrying else min(samples, self.op.min_branches or 1),
+        )
+        frame, position = self.place.frame, self.place.position
+        return await grant(
+            self.name,
+            ask,
+            self.place.scope,
+            lambda: self.maker.allotter.call(ask, frame, position),
+            self.fitting,
+            lambda prompt: self._limit(prompt, None),
+            self.maker.price,
+        )
+
+    def _limit(self, prompt: Prompt, cap: int | None) -> int | None:
+        """Output tokens a sample can write at most; None where neither a cap nor a window is known."""
+        window = self.runtime.backend.window
+        left = None if window is None or prompt.tokens is None else max(1, window - len(prompt.tokens))
+        limits = (self.maker.own_cap(self.op.site), cap, left)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _new_draw(
+        self,
+        samples: Sequence[int],
+        attempt: int,
+        prompt: Prompt,
+        limit: int | None,
+        decided: Callable[[int, Any], bool],
+        *,
+        replayed: bool = False,
+        single: bool = False,
+    ) -> Draw:
+        """single: the request is of one sample, which stands for the only one of `samples`."""
+        last = attempt == self.op.site.retries
+        journal = None if replayed else self.maker.journal
+        return Draw(
+            run=self.maker.run,
+            node=self.node.name,
+            site=self.op.site,
+            prompt=prompt,
+            runtime=self.runtime,
+            indices=self.indices,
+            samples=tuple(samples),
+            number=(lambda index: samples[0]) if single else (lambda index: index),
+            limit=limit,
+            last=last,
+            decide=decided,
+            keep=None if journal is None else (lambda s, done: journal.keep(self._key(s, attempt), done)),
+            replayed=replayed,
+        )
+
+    def _collect(self, draw: Draw) -> None:
+        """Take over what has ended, on top of what came before it."""
+        for sample, (record, span, completion) in draw.ended.items():
+            self.records[sample] = record
+            self.costs[sample] = self.costs[sample].after(span, completion.prompt_tokens, completion.output_tokens)
+            self.completions.append(completion)
+
+    def _drop(self, samples: Sequence[int]) -> None:
+        self.maker.run.repair(
+            self.node.name,
+            f"the budget leaves room for {self.drawn - len(samples)} of {self.drawn} samples",
+            self.place.indices,
+        )
+        self._fill(samples, exceeded(self.name, self.place.scope))
+
+    def _fill(self, samples: Sequence[int], error: BranchCancelled | BudgetExceeded) -> None:
+        """Holes where no record came."""
+        for sample in samples:
+            if self.records[sample] is None:
+                self.records[sample] = Hole(label(self.node.name, self.indices(sample)), error)
+
+    def told(self) -> Made:
+        """The call as DSPy hears of it."""
+        return Made(
+            order=(self.node.name, self.place.indices),
+            binding=self.binding,
+            site=self.op.site,
+            inputs=self.inputs,
+            prompt=self.prompt,
+            completions=tuple(self.completions),
+            records=tuple(record for record in self.records if record is not None),
+        )
+
+    def outcome(self) -> tuple[Any, Cost]:
+        """The record, or the list of them, and the longest way to it."""
+        cost = longest(self.costs)
+        for record in self.records:
+            if _unread(record):
+                error = record.error
+                self.maker.run.failures.append(
+                    f"{record.path}: {type(error).__name__}: the completion could not be parsed"
+                )
+        if self.op.n is None:
+            if isinstance(self.records[0], Hole):
+                raise self.records[0].error
+            return self.records[0], cost
+        joins.enough(self.name, self.records, self.op.min_branches)
+        if all(isinstance(record, Hole) for record in self.records):
+            self.place.scope.check()
+        return (self.records * self.op.n if self.drawn < self.op.n else self.records), cost
+
+
+def _unread(record: Any) -> bool:
+    """Whether there was a completion that could not be read."""
+    return isinstance(record, Hole) and not isinstance(record.error, (BranchCancelled, BudgetExceeded))
+
+
+@lru_cache(maxsize=512)
+def template(site: Site) -> PromptTemplate:
+    """The compiled prompt of a site: sites compare by content."""
+    return PromptTemplate(site.signature, site.style, site.demos, site.adapter)
