@@ -8,6 +8,9 @@ _MEMORY = ("out of memory", "OutOfMemory", "MemoryError", "can't allocate memory
 """How torch, CUDA, Python and Linux say that memory ran out."""
 
 
+_LESS_MEMORY = "open it with a smaller max_num_seqs, max_model_len or kv_cache_gib (gpu_memory_utilization on a GPU)"
+
+
 def closed() -> EngineDead:
     """Somebody closed it."""
     error = EngineDead("this engine was closed", why="close() was called on it", fix="open it again with rf.vllm(...)")
@@ -15,17 +18,29 @@ def closed() -> EngineDead:
     return error
 
 
-def crashed(cause: BaseException) -> EngineDead:
-    """A step failed, or its process ended."""
-    reason = str(cause).strip().splitlines()
-    why = f"{type(cause).__name__}: {reason[-1] if reason else 'no message'}"
-    fix = "close it and open it again; if it happens again, run `reasonflow doctor`"
-    if any(word in f"{type(cause).__name__} {cause}" for word in _MEMORY):
+def crashed(cause: BaseException, why: str = "") -> EngineDead:
+    """A step failed, or the engine's process ended. why: what is known beyond the error's own last line."""
+    if isinstance(cause, EngineDead):
+        return cause
+    lines = str(cause).strip().splitlines()
+    why = why or f"{type(cause).__name__}: {lines[-1] if lines else 'no message'}"
+    fix = "open it again; if it happens again, run `reasonflow doctor`"
+    if any(word in f"{why} {cause}" for word in _MEMORY):
         why = f"memory ran out in a step ({why})"
-        fix = "open it with a smaller max_num_seqs, max_model_len or kv_cache_gib (gpu_memory_utilization on a GPU)"
+        fix = _LESS_MEMORY
     error = EngineDead("the engine stopped in the middle of its work", why=why, fix=fix)
     error.__cause__ = cause
     return error
+
+
+def killed(signal: int) -> EngineDead:
+    """Its process was ended by a signal."""
+    return EngineDead(
+        "the engine stopped in the middle of its work",
+        why=f"its process was killed by signal {signal}"
+        + (": by hand, or by the system because memory ran out" if signal == 9 else ""),
+        fix=f"if it was the memory, {_LESS_MEMORY}" if signal == 9 else "open it again",
+    )
 
 
 def hung(silent_s: float, *, in_process: bool) -> EngineDead:

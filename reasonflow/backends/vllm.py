@@ -20,6 +20,7 @@ from typing import Any, cast
 import anyio
 
 from reasonflow.backends import facts, hardware, vllm_process, vllm_versions
+from reasonflow.backends.deaths import closed
 from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.protocol import (
@@ -39,6 +40,12 @@ from reasonflow.errors import EngineDead, EngineStartError, InputError, PromptTo
 
 _ACTIVE: dict[EngineThread, str] = {}
 """Engines of this process that were started and are not yet gone, with their models."""
+STEP_TIMEOUT_S = 600.0
+"""A step computes one prompt at the least: on two slow cores and a model of some billion parameters, a full window of
+8192 tokens takes minutes. To wait a little longer for a dead engine is better than to kill a slow one."""
+_CLOSE_WAIT_S = 20.0
+"""How long a closing engine may take to come out of its step and be freed."""
+_KILL_WAIT_S = 10.0
 _STARTING = threading.Lock()
 """One start at a time: it changes the process's environment for its duration."""
 
@@ -63,6 +70,8 @@ class VllmBackend:
         verbose: bool = False,
         log_file: str | Path | None = None,
         template_options: Mapping[str, Any] | None = None,
+        in_process: bool = True,
+        step_timeout_s: float = STEP_TIMEOUT_S,
         **engine_options: Any,
     ) -> None:
         """Checks names only; nothing is loaded.
@@ -70,8 +79,13 @@ class VllmBackend:
         model: "embedded", a folder, or a hub repository. kv_cache_gib: room for the prefix cache (CPU: 2 GiB; GPU: what
         `gpu_memory_utilization` leaves). verbose: vLLM's log on stderr instead of in `log_file`, by default a new file
         in the user's cache. template_options: handed to the chat template (`{"enable_thinking": False}`).
+        in_process: whether an engine on a CPU may live in this process, which the first one does by default; one in a
+        process of its own starts later and can be killed. step_timeout_s: an engine that has work and finishes no step
+        for so long is declared dead.
         engine_options: any other engine argument of vLLM. Raises UnknownName for one that vLLM does not have.
         """
+        if not step_timeout_s > 0:
+            raise InputError(f"step_timeout_s is {step_timeout_s}", fix="give a number of seconds above 0")
         self._files = ModelFiles(model)
         self._tokenizer = HfTokenizer(self._files, template_options)
         self._settings = VllmSettings(
@@ -94,7 +108,8 @@ class VllmBackend:
         self._wanted_log = Path(log_file) if log_file is not None else None
         self._requests = itertools.count()
         self._facts: VllmEngine | None = None
-        self._thread = EngineThread(_Build(self), name=f"vllm-{model}")
+        self._in_process = in_process
+        self._thread = EngineThread(_Build(self), name=f"vllm-{model}", step_timeout_s=step_timeout_s)
         # A forgotten engine is freed: its thread keeps itself alive, but not this object.
         weakref.finalize(self, self._thread.close).atexit = False
 
@@ -188,7 +203,10 @@ class VllmBackend:
 
     async def aclose(self) -> None:
         self._thread.close()
-        await asyncio.shield(asyncio.wrap_future(self._thread.ended))
+        ended = asyncio.wrap_future(self._thread.ended)
+        if not (await asyncio.wait([ended], timeout=_CLOSE_WAIT_S))[0]:
+            self._thread.give_up(closed())
+            await asyncio.wait([ended], timeout=_KILL_WAIT_S)
 
     async def _started(self) -> VllmEngine:
         await self.start()
@@ -223,18 +241,18 @@ class VllmBackend:
         with _STARTING:
             self._settings.check_room(list(_ACTIVE.values()))
             # vLLM keeps the batch it computes in a global, so that one process can step one engine only.
-            in_process = self._settings.device == "cpu" and not _ACTIVE
+            in_process = self._in_process and self._settings.device == "cpu" and not _ACTIVE
             self.log = None if self._settings.verbose else self._wanted_log or vllm_process.new_log_file()
             try:
                 with vllm_process.starting(self._settings.environment(in_process=in_process), self.log):
                     vllm_versions.import_vllm()
                     self._say(f"loading {self.model}")
-                    engine = VllmEngine(arguments, in_process=in_process)
+                    engine = VllmEngine(arguments, in_process=in_process, log=self.log)
             except (Exception, SystemExit) as error:
                 raise self._start_error(error) from error
             thread = self._thread
             _ACTIVE[thread] = self.model
-            thread.ended.add_done_callback(lambda _: _forget(thread))
+            thread.freed.add_done_callback(lambda _: _forget(thread))
         self._facts = engine
         self._say(f"ready in {time.monotonic() - began:.0f} s")
         return engine

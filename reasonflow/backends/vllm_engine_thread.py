@@ -10,16 +10,20 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import math
+import os
 import queue
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from reasonflow.backends.deaths import anew, closed, crashed
+from reasonflow.backends.deaths import anew, closed, crashed, hung
 from reasonflow.backends.protocol import FinishReason, Tokens
+from reasonflow.backends.watchdog import Watchdog
 from reasonflow.errors import EngineDead, ReasonFlowError
 
 T = TypeVar("T")
@@ -93,6 +97,15 @@ class SteppedEngine(Protocol):
         """Free what it holds."""
         ...
 
+    @property
+    def killable(self) -> bool:
+        """Whether it works in processes of its own, so that `kill` can end a step that hangs."""
+        ...
+
+    def kill(self) -> None:
+        """End those processes at once: a step under way then fails. From any thread."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
@@ -108,15 +121,24 @@ class EngineThread:
     `EngineDead` answers everything that comes after the engine failed or was closed.
     """
 
-    def __init__(self, build: Callable[[], SteppedEngine], name: str) -> None:
+    def __init__(self, build: Callable[[], SteppedEngine], name: str, step_timeout_s: float = math.inf) -> None:
+        """step_timeout_s: an engine that stays in one step for longer hangs and is given up."""
         self.ready: Future[None] = Future()
         """Done when the engine takes requests; holds the error if it cannot."""
         self.ended: Future[None] = Future()
-        """Done when the thread has freed the engine."""
+        """Done when nothing more is to be waited for: the engine was freed, or given up."""
+        self.freed: Future[None] = Future()
+        """Done when the thread has freed the engine; of one that hangs in this process never."""
         self._build = build
+        self._step_timeout_s = step_timeout_s
+        self._engine: SteppedEngine | None = None
+        self._entered_s: float | None = None
+        """When the thread last went into the engine; None while it waits for work."""
+        self._pid = os.getpid()
         self._inbox: queue.SimpleQueue[Callable[[SteppedEngine], None]] = queue.SimpleQueue()
-        self._waiting: dict[str, _Waiting] = {}  # touched by the engine's thread only
+        self._waiting: dict[str, _Waiting] = {}  # touched by the engine's thread, and by who gives it up
         self._lock = threading.Lock()
+        self._settling = threading.Lock()
         self._started = False
         self._closing = False
         self._dead: EngineDead | None = None
@@ -191,9 +213,23 @@ class EngineThread:
             self._closing = True
             if not self._started:
                 self._dead = self._dead or closed()
-                if not self.ended.done():
-                    self.ended.set_result(None)
+                self._settle(self.ended)
+                self._settle(self.freed)
         self._inbox.put(lambda engine: None)  # wakes a thread that waits for work
+
+    def give_up(self, error: EngineDead) -> None:
+        """Wait no longer for a thread that does not come back: `error` answers everybody, now and later.
+
+        The engine's own processes are killed. An engine in this process goes on as long as its step does.
+        """
+        engine = self._engine
+        self._die(error)
+        if engine is not None and engine.killable:
+            engine.kill()
+        else:
+            _LOG.warning("an engine does not answer, and its thread cannot be stopped")
+            self._settle(self.ready, anew(error))
+            self._settle(self.ended)
 
     def _put(self, command: Callable[[SteppedEngine], None]) -> None:
         with self._lock:
@@ -211,21 +247,23 @@ class EngineThread:
         """The thread: build, serve until closed or broken, free."""
         atexit.register(self._end_with_interpreter)
         try:
-            engine = self._build()
+            engine = self._engine = self._build()
         except BaseException as error:
             self._die(EngineDead("the engine did not start", why=str(error), fix="see the error of its start"))
             self._end()
-            self.ready.set_exception(error)
+            self._settle(self.ready, error)
             return
         # Once more: hooks run last in, first out, and ours must come before those of the libraries just imported.
         atexit.unregister(self._end_with_interpreter)
         atexit.register(self._end_with_interpreter)
-        self.ready.set_result(None)
+        self._settle(self.ready)
+        watchdog = Watchdog(self._step_timeout_s, self._silent_s, self._hangs, f"{self._thread.name}-watchdog")
         failure: BaseException | None = None
         try:
             self._serve(engine)
         except BaseException as error:
             failure = error
+        watchdog.stop()
         # Dead first: whoever comes while the engine is being freed is answered at once.
         self._die(closed() if failure is None else crashed(failure))
         try:
@@ -234,26 +272,55 @@ class EngineThread:
             # Its samples are answered already and nobody waits for more: said, but no reason to fail.
             _LOG.warning("freeing the engine failed", exc_info=True)
         finally:
+            self._engine = None
             del engine
             self._end()
 
     def _end(self) -> None:
         atexit.unregister(self._end_with_interpreter)
-        self.ended.set_result(None)
+        self._settle(self.freed)
+        self._settle(self.ended)
 
     def _end_with_interpreter(self) -> None:
         """Frees the engine before the interpreter takes its modules apart."""
+        if os.getpid() != self._pid:  # a forked child: the engine is its parent's
+            return
         self.close()
-        self._thread.join(_EXIT_WAIT_S)
+        if not self.ended.done() or self.freed.done():
+            self._thread.join(_EXIT_WAIT_S)
+        if not self.ended.done():
+            self.give_up(closed())
+
+    def _silent_s(self) -> float:
+        entered_s = self._entered_s
+        return 0.0 if entered_s is None else time.monotonic() - entered_s
+
+    def _hangs(self, silent_s: float) -> None:
+        engine = self._engine
+        if engine is not None:
+            self.give_up(hung(silent_s, in_process=not engine.killable))
 
     def _serve(self, engine: SteppedEngine) -> None:
-        while not self._closing:
+        while not self._closing and self._dead is None:
             if not engine.busy:
-                self._inbox.get()(engine)
-            while not self._inbox.empty():
-                self._inbox.get()(engine)
+                self._entered_s = None
+                command = self._inbox.get()
+                self._entered_s = time.monotonic()
+                command(engine)
+            for command in self._commands():
+                command(engine)
             if engine.busy and not self._closing:
+                self._entered_s = time.monotonic()
                 self._deliver(engine.step())
+
+    def _commands(self) -> Iterator[Callable[[SteppedEngine], None]]:
+        """What is in the inbox."""
+        while True:
+            try:
+                command = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            yield command
 
     def _deliver(self, updates: Sequence[Update]) -> None:
         """One call per loop and step, however many samples it feeds."""
@@ -266,15 +333,26 @@ class EngineThread:
             _post(loop, _deliver_all, batch)
 
     def _die(self, error: EngineDead) -> None:
+        """Answer everybody. The first reason stands."""
         with self._lock:
-            self._dead = error
+            error = self._dead = self._dead or error
         gone = _Gone(error)
-        while not self._inbox.empty():
-            self._inbox.get()(gone)
-        receivers = {(waiting.loop, waiting.deliver) for waiting in self._waiting.values()}
+        for command in self._commands():
+            command(gone)
+        receivers = {(waiting.loop, waiting.deliver) for waiting in list(self._waiting.values())}
         self._waiting.clear()
         for loop, deliver in receivers:
             _post(loop, deliver, anew(error))
+
+    def _settle(self, future: Future[None], error: BaseException | None = None) -> None:
+        """End a future, unless it has ended: the engine's thread and who gives it up may both come to it."""
+        with self._settling:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
 
 
 class _Gone:
@@ -295,6 +373,11 @@ class _Gone:
         raise anew(self._error)
 
     def close(self) -> None:
+        return
+
+    killable = False
+
+    def kill(self) -> None:
         return
 
 

@@ -187,11 +187,11 @@ def _children_write_to(log: Path) -> Iterator[None]:
 
 
 def root_cause(error: BaseException, log: Path | None) -> str:
-    """One line that says why the engine did not start: from the error or, where that only points there, the log."""
+    """One line that says why an engine failed: from the error or, where that only points there, from the log."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if "See root cause above" in str(error) and log is not None and log.is_file():
+    if "root cause" in str(error) and log is not None and log.is_file():
         found = _ROOT_CAUSE.findall(log.read_text(encoding="utf-8", errors="replace"))
-        causes = [f"{kind}: {message}" for kind, message in found if "See root cause above" not in message]
+        causes = [f"{kind}: {message}" for kind, message in found if "root cause" not in message]
         if causes:
             return causes[-1]
     for line in lines:

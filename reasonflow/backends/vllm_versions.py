@@ -4,7 +4,7 @@ What differs, found by comparing the sources of 0.25.1, 0.32.0 and 0.33.0:
 
 * Logging is configured when `vllm` is imported (0.25) or when an engine is made (0.32 on); both read
   VLLM_LOGGING_CONFIG_PATH, see `vllm_process.py`.
-* A core process that dies silently leaves `step` waiting for ever in all of them; `_watch` ends the wait.
+* A core process that dies silently leaves `step` waiting for ever in all of them, see `vllm_core.py`.
 * What a request is refused with was a ValueError in 0.25 and no longer is in 0.32: `_refusals` catches both. 0.32 also
   refuses temperatures above 2.
 * CPU attention accepts blocks of 16 tokens in 0.25, multiples of 32 from 0.32 on.
@@ -15,10 +15,9 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from packaging.version import Version
 
 from reasonflow.backends import facts
 from reasonflow.backends.protocol import Counters, FinishReason, Sampling
+from reasonflow.backends.vllm_core import OPEN, CoreProcesses
 from reasonflow.backends.vllm_engine_thread import Sample, Update
 from reasonflow.errors import EngineStartError, InputError
 
@@ -145,8 +145,11 @@ def scoring_params() -> Any:
 class VllmEngine:
     """A vLLM engine behind the `SteppedEngine` protocol."""
 
-    def __init__(self, arguments: Mapping[str, Any], *, in_process: bool) -> None:
-        """`arguments` are vLLM's EngineArgs. `in_process` keeps the engine's core out of a process of its own."""
+    def __init__(self, arguments: Mapping[str, Any], *, in_process: bool, log: Path | None = None) -> None:
+        """`arguments` are vLLM's EngineArgs. `in_process` keeps the engine's core out of a process of its own.
+
+        log: where the processes of the engine write, and where they say what they died of.
+        """
         from vllm import envs
         from vllm.engine.arg_utils import EngineArgs
         from vllm.inputs import tokens_input
@@ -169,15 +172,16 @@ class VllmEngine:
         limits = (self.generation_defaults.get("max_tokens"), self.max_tokens_ceiling)
         self.default_max_tokens: int | None = min((limit for limit in limits if limit is not None), default=None)
         self._arrivals: dict[str, float] = {}
-        if not in_process:
-            _watch(self._engine.engine_core)
+        self._engine.get_supported_tasks()  # now, because it asks the core and would wait for one that died
+        self._core = None if in_process else CoreProcesses(self._engine.engine_core, log)
+        OPEN.add(self._engine)
 
     @property
     def busy(self) -> bool:
         return bool(self._engine.has_unfinished_requests())
 
     def add(self, sample: Sample) -> None:
-        with _refusals():
+        with _refusals(), self._failures():
             self._engine.add_request(
                 sample.id,
                 self._tokens_input(list(sample.tokens)),
@@ -195,7 +199,9 @@ class VllmEngine:
 
     def step(self) -> Sequence[Update]:
         self._counts["steps"] += 1
-        return [self._update(output) for output in self._engine.step()]
+        with self._failures():
+            outputs = self._engine.step()
+        return [self._update(output) for output in outputs]
 
     def counters(self) -> Counters:
         """Totals of vLLM's own statistics for this engine. Scores count as requests with one generated token."""
@@ -212,8 +218,20 @@ class VllmEngine:
         )
 
     def close(self) -> None:
+        OPEN.discard(self._engine)
         self._engine.engine_core.shutdown()
         del self._engine
+
+    @property
+    def killable(self) -> bool:
+        return self._core is not None
+
+    def kill(self) -> None:
+        if self._core is not None:
+            self._core.kill()
+
+    def _failures(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._core is None else self._core.failures()
 
     def _update(self, output: Any) -> Update:
         part = output.outputs[0]
@@ -323,19 +341,3 @@ def _ceiling(model_config: Any, defaults: Mapping[str, Any]) -> int | None:
         return defaults.get("max_tokens")
     limit: int | None = (model_config.override_generation_config or {}).get("max_new_tokens")
     return limit
-
-
-def _watch(core: Any) -> None:
-    """End the wait for outputs when a core process dies: vLLM's synchronous client would wait for ever."""
-    from multiprocessing.connection import wait
-
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    sentinels = [process.sentinel for process in core.resources.engine_manager.processes]
-    outputs = core.outputs_queue
-
-    def watch() -> None:
-        wait(sentinels)
-        outputs.put(EngineDeadError())
-
-    threading.Thread(target=watch, name="reasonflow-core-watch", daemon=True).start()

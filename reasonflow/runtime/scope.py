@@ -16,7 +16,7 @@ import anyio
 from reasonflow.errors import BudgetExceeded
 from reasonflow.plan.forecast import Level
 from reasonflow.runtime.ledger import Ledger
-from reasonflow.runtime.values import FREE, Cost
+from reasonflow.runtime.values import FREE, Cost, Record
 
 
 class Scope:
@@ -52,8 +52,9 @@ class Scope:
         return float("inf") if least is None else least - (before.sequential - self.entry.sequential)
 
     def reach(self, value: Any, cost: Cost) -> None:
-        """An answer was marked."""
-        self.answer = (value, cost)
+        """An answer was marked. One that could not be read does not replace an earlier one."""
+        if self.answer is None or not isinstance(value, Record) or None not in value.fields.values():
+            self.answer = (value, cost)
 
     def stop(self, error: BudgetExceeded) -> None:
         """Make no further call here and in the scopes inside, and end those under way. Idempotent."""

@@ -155,7 +155,7 @@ def test_what_the_engine_cannot_honour_is_refused(make: Any, options: dict[str, 
         make("x")("q", **options)
 
 
-def test_a_dead_engine_is_not_retried(make: Any) -> None:
+def test_a_dead_engine_is_restarted_once_and_not_retried_by_dspy(make: Any) -> None:
     calls: list[int] = []
 
     def dying(prompt: str, seed: int | None, index: int) -> Any:
@@ -164,7 +164,7 @@ def test_a_dead_engine_is_not_retried(make: Any) -> None:
 
     with pytest.raises(LMProviderError, match=r"lm\.engine\.close\(\)") as caught:
         make(dying)("q")
-    assert len(calls) == 1
+    assert len(calls) == 2
     causes = [caught.value.__cause__, getattr(caught.value.__cause__, "__cause__", None)]
     assert any(isinstance(cause, EngineDead) for cause in causes)
 
