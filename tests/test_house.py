@@ -20,9 +20,9 @@ FLOORS = ("programs", "optimizers", "evals")
 """The folders above the core, lowest first: each may import itself and what stands before it."""
 EXPORTS = frozenset(
     {
-        "ChainOfThought", "Choice", "Generate", "PDR", "Program", "ReasonFlowError", "SelfConsistency",
-        "SequentialRefine", "answer", "call", "each", "fork", "loop", "math_equal", "note", "scripted", "select",
-        "vllm", "vote", "when",
+        "Budget", "ChainOfThought", "Choice", "Generate", "PDR", "Program", "ReasonFlowError", "SelfConsistency",
+        "SequentialRefine", "answer", "call", "each", "events", "fork", "limit", "loop", "math_equal", "note",
+        "quorum", "race", "scripted", "select", "vllm", "vote", "when", "within",
     }
 )  # fmt: skip
 """What users may rely on. Changing this list is a decision, and a line in the changelog."""

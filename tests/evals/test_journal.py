@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -54,18 +57,19 @@ def test_all_of_a_completion_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_call_is_with_the_kernel_when_keep_returns(tmp_path: Path) -> None:
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        log = CallLog(tmp_path).open()
-        log.keep(("p", 0), "k", WHOLE)
-        os.write(writer, b"x")
-        threading.Event().wait()
-    os.read(reader, 1)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
+    script = """
+import os, signal, sys
+from pathlib import Path
+from reasonflow.backends.protocol import Completion
+from reasonflow.evals.journal import CallLog
+call = Completion(text="x", output_tokens=1, prompt_tokens=1)
+CallLog(Path(sys.argv[1])).open().keep(("p", 0), "k", call)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
     log = CallLog(tmp_path).open()
-    assert log.find(("p", 0), "k") == WHOLE
+    assert log.find(("p", 0), "k") == completion("x")
     log.close()
 
 
@@ -154,14 +158,14 @@ def test_a_complete_evaluation_leaves_no_calls(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_and_damages_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = CallLog(tmp_path).open()
     log.keep(("a", 0), "k", completion("x"))
-    write_really = os.write
+    write, room = os.write, iter([20])
 
     def full(fd: int, data: bytes) -> int:
-        if len(data) > 20:
-            return write_really(fd, data[:20])
+        for left in room:
+            return write(fd, data[:left])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "write", lambda fd, data: full(fd, data) if len(data) != 20 else full(fd, b"")) 
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(InputError, match="cannot write"):
         log.keep(("a", 0), "l", completion("y"))
     monkeypatch.undo()

@@ -225,7 +225,7 @@ def test_a_stream_raises_what_the_run_raises() -> None:
             async for _ in rf.ChainOfThought().stream(problem="p"):
                 pass
 
-    with pytest.raises(rf.ReasonFlowError, match="broken|failed"):
+    with pytest.raises(rf.ReasonFlowError, match=r"broken|failed"):
         asyncio.run(main())
 
 
