@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ FILE = "calls.jsonl"
 COMPACT_BYTES = 64 * 2**20
 """Useless lines beyond this, and beyond half of the file, are dropped while the evaluation runs."""
 
-_FIELDS = {field.name for field in fields(Completion)}
+_FIELDS = tuple(field.name for field in fields(Completion))
 
 
 class _Place(NamedTuple):
@@ -80,7 +80,9 @@ class CallLog:
 
         Raises InputError where the file cannot be written, as on a full disk.
         """
-        row = {"id": key[0], "sample": key[1], "key": call, "completion": asdict(completion)}
+        # Not `asdict`: it copies every token id, and the engine's loop waits for this.
+        found = {name: getattr(completion, name) for name in _FIELDS}
+        row = {"id": key[0], "sample": key[1], "key": call, "completion": found}
         line = json.dumps(row).encode() + b"\n"
         with self._lock:
             # No fsync: it would stall the engine's loop by milliseconds at every call, and all a crash of the whole
@@ -97,6 +99,12 @@ class CallLog:
                 self._compact()
             else:
                 os.fsync(self._fd)
+
+    def forget(self, key: Key) -> None:
+        """The calls of this sample are of no use, though it is not recorded. A later session finds none of them."""
+        with self._lock:
+            self._useless += sum(line.size for line in self._lines.pop(key, {}).values())
+            self._compact()
 
     def close(self, *, complete: bool = False) -> None:
         """End it; a complete evaluation needs none of its calls any more. Idempotent."""

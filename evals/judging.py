@@ -104,7 +104,7 @@ async def _ask(metric: Metric, example: dspy.Example, prediction: Any) -> Any:
 
 def _number(value: Any) -> float:
     """True, 0.5 or a prediction with a score, as a number. Raises InputError for anything else: the metric is wrong."""
-    if isinstance(value, (bool, int, float, dspy.Prediction)):
+    if hasattr(value, "__float__"):
         return float(value)
     raise InputError(
         f"the metric gave {value!r}", why="a metric says how good a prediction is", fix="return a bool or a number"

@@ -28,6 +28,10 @@ class Record:
         """Where the calls of a sample's run are found and kept."""
         return self._calls.journal(key)
 
+    def forget(self, key: Key) -> None:
+        """Drop the calls of a sample, which is to be run from its beginning."""
+        self._calls.forget(key)
+
     def append(self, sample: Sample) -> None:
         """Write one sample; it is on disk when this returns, and its calls are no longer kept."""
         self._samples.append(sample)

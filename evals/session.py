@@ -19,7 +19,7 @@ from reasonflow.evals.dataset import Problem
 from reasonflow.evals.judging import Judge, Verdict, recorded_answer, repeats
 from reasonflow.evals.record import Record
 from reasonflow.evals.samples import Key, Sample
-from reasonflow.evals.spending import Spending
+from reasonflow.evals.spending import Spending, squeezed
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime.ambient import surrounded
 from reasonflow.runtime.events import Watch
@@ -124,7 +124,7 @@ class Session:
                 if ledger is None:
                     return None
                 ended = await self._call(problem, key, seed, ledger, threads)
-            if ended.cut and self.spending.cut(ledger, self.budget):
+            if self._spoilt(key, ended, ledger, self.spending):
                 return None
         verdict = Verdict(correct=False, reason="the call failed")
         if ended.error is None:
@@ -132,6 +132,20 @@ class Session:
                 self.audience.on_prediction(key, ended.prediction)
             verdict = await self.judge(problem, ended.prediction)
         return self._judged(problem, index, seed, ended, verdict)
+
+    def _spoilt(self, key: Key, ended: _Ended, ledger: Ledger, spending: Spending) -> bool:
+        """Whether the shared budget cut or squeezed a run, so that it is no result. A larger budget repeats it."""
+        less = ended.run is not None and squeezed(ended.run, self._default_max_tokens())
+        if not (ended.cut or less) or not spending.is_to_blame(ledger, self.budget):
+            return False
+        if less and self.record is not None:
+            self.record.forget(key)  # texts that were cut short would be taken for whole ones
+        return True
+
+    def _default_max_tokens(self) -> int | None:
+        runtime = getattr(getattr(self.lm, "engine", None), "runtime", None)
+        found: int | None = None if runtime is None else runtime.backend.default_max_tokens
+        return found
 
     async def _call(
         self, problem: Problem, key: Key, seed: int, ledger: Ledger | None, threads: anyio.CapacityLimiter

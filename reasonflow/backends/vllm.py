@@ -259,11 +259,12 @@ class VllmBackend:
 
     def _start_error(self, error: BaseException) -> EngineStartError:
         where = f" (log: {self.log})" if self.log is not None else ""
-        return EngineStartError(
-            f"vLLM cannot start with the model {self.model!r}",
-            why=vllm_process.root_cause(error, self.log) + where,
-            fix="run `reasonflow doctor`; if memory is short, lower max_model_len or kv_cache_gib",
-        )
+        why, fix = vllm_process.root_cause(error, self.log), "run `reasonflow doctor`"
+        if "KV cache" in why:  # it cannot hold one full window
+            fix = "open it with a larger kv_cache_gib (gpu_memory_utilization on a GPU), or a smaller max_model_len"
+        elif "emory" in why:
+            fix += "; if memory is short, lower max_model_len or kv_cache_gib"
+        return EngineStartError(f"vLLM cannot start with the model {self.model!r}", why=why + where, fix=fix)
 
 
 def _forget(thread: EngineThread) -> None:

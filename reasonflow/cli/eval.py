@@ -58,11 +58,10 @@ def evaluate(
 ) -> None:
     """Measure a program: accuracy with its interval, tokens along the critical path and in total, time.
 
-    Every sample is recorded as it ends, every model call until then. The same command goes on where one stopped, also
-    where it was killed or its overall budget was spent.
+    Every sample and every model call is recorded as it ends: the same command goes on where one was stopped.
 
-    Budgets limit sequential and total tokens, calls, seconds and dollars. A run that its budget cuts counts with its
-    latest answer, or as wrong.
+    A run that its budget cuts counts with its latest answer, or as wrong. Budgets limit sequential and total
+    tokens, calls, seconds and dollars.
 
     Examples:
 

@@ -44,7 +44,7 @@ class Allotment:
     cap: int
     """Output tokens of each sample."""
     width: int
-    """Samples."""
+    """Samples; none where there is no room for the fewest."""
     complete: bool
     """More budget would not make it more."""
     spendable: bool
@@ -70,8 +70,8 @@ class Allotter:
     def _inputs(self) -> Sequence[Size]:
         return self._sizes()
 
-    def call(self, ask: Ask, frame: Frame, position: int) -> Allotment | None:
-        """What the call at this position gets now; None where it does not fit even with the fewest branches.
+    def call(self, ask: Ask, frame: Frame, position: int) -> Allotment:
+        """What the call at this position gets now: nothing where it does not fit even with the fewest branches.
 
         Where the rest of the plan cannot follow any more, a call that brings an answer may still have what is left.
         """
@@ -80,21 +80,21 @@ class Allotter:
             return self._levels.highest(lambda level: self._fits(ask, frame, position, level, shared=shared, last=last))
 
         last = False
-        level = highest(shared=True)
+        level, path = highest(shared=True), highest(shared=False)
+        spendable = path is not None and (level is None or level < path)
         if level is None and position in answering(frame.plan):
             last = True
-            level = highest(shared=True, last=True)
+            level, path = highest(shared=True, last=True), path or highest(shared=False, last=True)
+            spendable = spendable or (path is not None and (level is None or level < path))
         if level is None:
-            return None
-        path = highest(shared=False, last=last)
-        assert path is not None, "what fits all budgets fits the sequential one"
+            return Allotment(level=self._levels.bottom, cap=0, width=0, complete=False, spendable=spendable)
         width = self._width(ask, level)
         return Allotment(
             level=level,
             cap=cap_of(ask.op.site, level.tokens, ask.own_cap),
             width=width,
-            complete=width == ask.width and level == self._levels.top,
-            spendable=last or level < path,
+            complete=not last and width == ask.width and level == self._levels.top,
+            spendable=spendable,
         )
 
     def branches(self, op: Fork | Each, full: int, frame: Frame, position: int) -> int:

@@ -27,7 +27,7 @@ from reasonflow.runtime.reservation import Granted, exceeded, grant
 from reasonflow.runtime.scheduler import Ticket
 from reasonflow.runtime.scope import Scope
 from reasonflow.runtime.seeds import sample_seed
-from reasonflow.runtime.tally import tallies
+from reasonflow.runtime.tally import OUTVOTED, tallies
 from reasonflow.runtime.values import Cost, Hole, longest
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class ModelCall:
         """Draw the samples that no earlier session has recorded, as many as the budget has room for."""
         found = self._recorded(0, range(self.drawn))
         missing = [sample for sample in range(self.drawn) if sample not in found]
-        decided = tallies(self.op.stops, self.drawn)
+        decided = tallies(self.op.stops, self.drawn, self.op.min_branches)
         if found:
             spent = self._replay(found, 0, decided)
             missing = [] if spent else missing
@@ -182,7 +182,7 @@ class ModelCall:
                 granted.hold.settle(draw.spent(self.maker.price))
             self._collect(draw)
         if draw.decided:
-            self._fill(samples, BranchCancelled("the quorum stood without it"))
+            self._fill(samples, BranchCancelled(OUTVOTED))
         elif self.place.scope.stopped is not None:
             self._fill(samples, self.place.scope.stopped)
 

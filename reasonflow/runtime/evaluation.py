@@ -6,7 +6,7 @@ Each node starts as soon as what it reads is there; nothing runs that nobody nee
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from reasonflow.runtime.events import Joined
 from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.record import Run
 from reasonflow.runtime.scope import Scope
-from reasonflow.runtime.values import Cost, longest
+from reasonflow.runtime.values import FREE, Cost, longest
 
 Outcome = tuple[Any, Cost]
 """A value, and what the longest way to it cost."""
@@ -37,10 +37,20 @@ class Where:
     """None where no budget limits it."""
     indices: Indices = ()
     """Branch, round and sample numbers on the way, outermost first."""
+    entry: Cost = FREE
+    """The longest way to where the plan begins: nothing in it starts earlier, whatever it reads."""
 
     def at(self, *indices: int) -> Where:
         """The same, some numbers deeper."""
         return replace(self, indices=(*self.indices, *indices))
+
+    def after(self, costs: Iterable[Cost]) -> Where:
+        """The same, begun when all that these ways lead to is there."""
+        return replace(self, entry=self.longest(costs))
+
+    def longest(self, costs: Iterable[Cost]) -> Cost:
+        """The longest way to a step that waits for these."""
+        return longest([self.entry, *costs])
 
     @contextmanager
     def body(self, plan: Plan, position: int, *, width: int = 1, rounds: int = 1) -> Iterator[Where]:
@@ -88,8 +98,8 @@ class Evaluation:
 
     async def result(self, inputs: Sequence[Outcome]) -> Outcome:
         plan = self._plan
-        for position, given in zip(plan.inputs, inputs, strict=True):
-            self._values[position] = given
+        for position, (value, cost) in zip(plan.inputs, inputs, strict=True):
+            self._values[position] = (value, self._where.longest([cost]))
         ready: deque[int] = deque()
         self._want(plan.output, ready)
         for position, node in enumerate(plan.nodes):
@@ -149,7 +159,9 @@ class Evaluation:
         args = [self._value(arg) for arg in self._args[position]]
         if isinstance(node.op, When):
             taken = node.op.then if self._sides[position] else node.op.otherwise
-            with self._where.body(taken, position) as inside:
+            _, chosen = self._value(node.args[0])
+            where = self._where.after([chosen, *(cost for _, cost in args)])
+            with where.body(taken, position) as inside:
                 self._begin(position)
                 return await self._executor.evaluate(taken, args, inside)
         self._begin(position)
@@ -244,7 +256,7 @@ class Evaluation:
         run, indices = self._executor.run, self._where.indices
         given = [value for value, _ in args]
         value = joins.evaluate(node.op, given, lambda text: run.repair(node.name, text, indices))
-        cost = longest([cost for _, cost in args])
+        cost = self._where.longest(cost for _, cost in args)
         if isinstance(node.op, Answer):
             self._where.scope.reach(value, cost)
             run.tell(AnswerEvent, node.name, indices, value=value)

@@ -8,7 +8,7 @@ exception.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -26,8 +26,8 @@ from reasonflow.runtime.functions import call_function, contained
 from reasonflow.runtime.ledger import Ledger
 from reasonflow.runtime.notes import NOTES
 from reasonflow.runtime.record import Run, label
-from reasonflow.runtime.tally import tallies
-from reasonflow.runtime.values import FREE, Cost, Hole, longest
+from reasonflow.runtime.tally import OUTVOTED, tallies
+from reasonflow.runtime.values import FREE, Cost, Hole
 
 FATAL = (EngineDead, EngineStartError, ProgramError)
 """Errors no other branch can make up for."""
@@ -46,11 +46,11 @@ class Executor:
 
     async def step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Outcome:
         """The value of one node that is not pure; `position` is its place in its plan."""
+        where = where.after(cost for _, cost in args)
         match node.op:
             case Generate():
-                before = longest([cost for _, cost in args])
                 place = Place(where.scope, where.frame, position, where.indices)
-                return await self.calls.generate(node, [value for value, _ in args], before, place)
+                return await self.calls.generate(node, [value for value, _ in args], where.entry, place)
             case Fork(n=n):
                 bodies: list[list[Outcome] | Hole] = [[(index, FREE), *args] for index in range(n)]
                 return await self._branches(node, node.op, position, bodies, where)
@@ -88,15 +88,16 @@ class Executor:
     async def _branches(
         self, node: Node, op: Fork | Each, position: int, bodies: list[list[Outcome] | Hole], where: Where
     ) -> Outcome:
-        results: list[Any] = [None] * len(bodies)
-        costs: list[Cost] = [FREE] * len(bodies)
+        results: dict[int, Any] = {}
+        costs: list[Cost] = []
         fatal: list[BaseException] = []
-        decided = tallies(op.stops, len(bodies))
+        decided = tallies(op.stops, len(bodies), op.min_branches)
         width = self._affordable(node, op, position, len(bodies), where)
 
         async def branch(index: int, inputs: list[Outcome], inside: Where) -> None:
             try:
-                results[index], costs[index] = await self.evaluate(op.body, inputs, inside.at(index))
+                results[index], cost = await self.evaluate(op.body, inputs, inside.at(index))
+                costs.append(cost)
             except FATAL as error:
                 fatal.append(error)
                 group.cancel_scope.cancel()
@@ -116,15 +117,13 @@ class Executor:
         if fatal:
             raise fatal[0]
         for index in range(len(bodies)):
-            if results[index] is None and index >= width:
-                results[index] = Hole(
-                    label(node.name, (*where.indices, index)), BudgetExceeded("no room for the branch")
-                )
-            elif results[index] is None and group.cancel_scope.cancel_called:
-                error = BranchCancelled("the quorum stood without it")
-                results[index] = Hole(label(node.name, (*where.indices, index)), error)
-        joins.enough(node.name, results, op.min_branches)
-        return results, longest(costs)
+            if index not in results:
+                unaffordable, outvoted = BudgetExceeded("no room for the branch"), BranchCancelled(OUTVOTED)
+                path = label(node.name, (*where.indices, index))
+                results[index] = Hole(path, unaffordable if index >= width else outvoted)
+        found = [results[index] for index in range(len(bodies))]
+        joins.enough(node.name, found, op.min_branches)
+        return found, where.longest(costs)
 
     def _affordable(self, node: Node, op: Fork | Each, position: int, full: int, where: Where) -> int:
         """Branches that start: all, unless a budget cannot hold them even at their floors."""
@@ -140,7 +139,7 @@ class Executor:
         for number in range(op.max_rounds):
             if number and where.frame is not None:
                 where.frame.next_round()
-            state = await self.evaluate(op.body, [state, *captured], where.at(number))
+            state = await self.evaluate(op.body, [state, *captured], where.at(number).after([state[1]]))
             if op.until is not None:
                 with contained("until"):
                     if op.until(state[0]):
@@ -181,12 +180,11 @@ class Executor:
         return won[0]
 
     async def _within(self, node: Node, op: Within, position: int, args: list[Outcome], where: Where) -> Outcome:
-        begun = longest([cost for _, cost in args])
         ledger = Ledger(op.budget, where.scope.ledger)
-        with where.scope.inside(ledger, begun) as scope:
+        with where.scope.inside(ledger, where.entry) as scope:
             frame = Frame(op.body, scope, where.frame, position)
             with frame.attached(), scope.deadline(*self.deadline(ledger, label(node.name, where.indices))):
-                outcome, cut = await self.bounded(op.body, args, Where(scope, frame, where.indices))
+                outcome, cut = await self.bounded(op.body, args, replace(where, scope=scope, frame=frame))
         if cut is not None:
             self.run.repair(node.name, f"cut short: {cut.what}", where.indices)
         return outcome
@@ -236,7 +234,7 @@ class Executor:
             NOTES.reset(token)
         if not result:
             where.scope.check()
-        return result[0], longest([cost for _, cost in args])
+        return result[0], where.entry
 
     def hole(self, name: str, indices: Indices, error: Exception) -> Hole:
         """Record a failed branch."""

@@ -111,7 +111,7 @@ def select(op: Select, items: Sequence[Any], guide: Any, note: Note) -> Any:
 
 
 def enough(name: str, items: Sequence[Any], least: int | None) -> None:
-    """Raise RunError where fewer than `least` of the branches gave a result; where there are fewer, all of them must."""
+    """Raise RunError where fewer than `least` of the branches gave a result; of fewer branches all must."""
     holes = [item for item in items if isinstance(item, Hole)]
     if least is None or len(items) - len(holes) >= min(least, len(items)):
         return

@@ -37,7 +37,7 @@ async def grant(
     name: str,
     ask: Ask,
     scope: Scope,
-    allot: Callable[[], Allotment | None],
+    allot: Callable[[], Allotment],
     fitting: Fitting,
     limit: Callable[[Prompt], int | None],
     price: Price,
@@ -56,11 +56,13 @@ async def grant(
             if ledger.waits_for_settlements() and _worth_waiting(allotment, ask, scope):
                 await ledger.settlement()
                 continue
-            if allotment is None:
+            if not allotment.width:
                 raise exceeded(name, scope)
             prompt, cut = fitting.render(fitting.tokens(allotment.level.tokens))
             tokens = len(prompt.tokens) if prompt.tokens is not None else fitting.whole_tokens
             cap = min(allotment.cap, limit(prompt) or allotment.cap)
+            if tokens + cap > scope.way_room(ask.before):
+                raise exceeded(name, scope)  # a cut prompt came out longer than it looked
             amount = Amount(
                 total=(tokens + cap) * allotment.width,
                 calls=allotment.width,
@@ -70,16 +72,16 @@ async def grant(
             if hold is not None:
                 return Granted(prompt, cut, allotment.width, cap, hold)
             if not ledger.waits_for_settlements():
-                raise exceeded(name, scope)  # a cut prompt came out longer than it looked
+                raise exceeded(name, scope)  # here too
             await ledger.settlement()
     scope.check()
     raise AssertionError("a call waited for a scope that nobody had stopped")
 
 
-def _worth_waiting(allotment: Allotment | None, ask: Ask, scope: Scope) -> bool:
-    if allotment is None:
-        return True
-    if allotment.complete or not allotment.spendable or allotment.cap == ask.own_cap or scope.planned is None:
+def _worth_waiting(allotment: Allotment, ask: Ask, scope: Scope) -> bool:
+    if not allotment.width or not allotment.spendable:
+        return allotment.spendable
+    if allotment.complete or allotment.cap == ask.own_cap or scope.planned is None:
         return False
     level = allotment.level
     return level.share < scope.planned.share or level.tokens < _WORTH_WAITING * scope.planned.tokens

@@ -51,6 +51,11 @@ class Scope:
         least = min((limit for limit in limits if limit is not None), default=None)
         return float("inf") if least is None else least - (before.sequential - self.entry.sequential)
 
+    def way_room(self, before: Cost) -> float:
+        """Tokens that the sequential budgets of this scope and of those around it leave behind the longest way here."""
+        around = float("inf") if self.parent is None else self.parent.way_room(before)
+        return min(self.sequential_room(before), around)
+
     def reach(self, value: Any, cost: Cost) -> None:
         """An answer was marked. One that could not be read does not replace an earlier one."""
         if self.answer is None or not isinstance(value, Record) or None not in value.fields.values():

@@ -10,6 +10,9 @@ from reasonflow.plan.nodes import Quorum
 from reasonflow.runtime.joins import ballot_of
 from reasonflow.runtime.values import Hole
 
+OUTVOTED = "the quorum stood without it"
+"""Why a branch was stopped that could not change a vote any more."""
+
 
 class Tally:
     """Counts the items of one list as they come, in any order."""
@@ -52,13 +55,19 @@ class Tally:
         return len(leader) > reach or (len(leader) == reach and min(leader) < min(first, *self._missing))
 
 
-def tallies(rules: tuple[Quorum, ...], width: int) -> Callable[[int, Any], bool]:
-    """Takes items as they come; says after each whether all the rules are decided. Never, where there is no rule."""
+def tallies(rules: tuple[Quorum, ...], width: int, least: int | None = None) -> Callable[[int, Any], bool]:
+    """Takes items as they come; says after each whether all the rules are decided. Never, where there is no rule.
+
+    least: items that must be there in any case (at most all of them); a list that had fewer would fail its step.
+    """
     counts = [Tally(rule, width) for rule in rules]
+    needed, there = min(least or 0, width), 0
 
     def decided(index: int, item: Any) -> bool:
+        nonlocal there
+        there += not isinstance(item, Hole)
         for count in counts:
             count.add(index, item)
-        return bool(counts) and all(count.decided for count in counts)
+        return bool(counts) and there >= needed and all(count.decided for count in counts)
 
     return decided

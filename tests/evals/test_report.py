@@ -14,6 +14,7 @@ from reasonflow.evals.progress import Progress
 from reasonflow.evals.report import Report, summarise, table, write
 from reasonflow.evals.runner import Evaluation
 from reasonflow.evals.samples import Sample
+from reasonflow.runtime.events import BranchEnded, BranchStarted, Cancelled
 
 
 def sample(problem: str, index: int, correct: bool, **changes: Any) -> Sample:
@@ -85,6 +86,46 @@ def test_the_table_has_what_is_promised() -> None:
         assert figure in text, figure
 
 
+def test_a_partial_result_is_stated_plainly() -> None:
+    found = summarise(
+        Evaluation(
+            samples=SAMPLES[:3], resumed=0, planned=8, stopped="stopped by the budget: 3 of 8 samples, 5 missing"
+        ),
+        program="pdr",
+        benchmark="sums",
+        model="tiny",
+        seed=3,
+    )
+    assert (found.runs, found.planned, found.problems, found.samples) == (3, 8, 2, 2)
+    text = shown(found)
+    assert "3 of 8" in text
+    assert "stopped by the budget: 3 of 8 samples, 5 missing" in text
+    assert "partial" not in shown(report())
+
+
+def test_runs_that_their_budget_cut_are_no_errors() -> None:
+    cut = (
+        sample("a", 0, True, complete=False, cut="out of time"),
+        sample("b", 0, True, complete=False, cut="out of time"),
+        sample("c", 0, False, complete=False, cut="no room", error="BudgetExceeded: no room"),
+        sample("d", 0, False, complete=False, error="RunError: lost"),
+    )
+    found = report(cut)
+    assert (found.cut, found.cut_answered, found.errors, found.incomplete) == (3, 2, 1, 4)
+    assert "cut by the budget" in shown(found)
+    assert "runs, 2 of them with an answer" in shown(found)
+
+
+def test_scores_of_a_metric_are_averaged() -> None:
+    found = report(
+        (sample("a", 0, False, score=0.5), sample("b", 0, True, score=1.0), sample("c", 0, False, score=0.3))
+    )
+    assert found.accuracy.value == pytest.approx(0.6)
+    assert found.accuracy.low < 0.6 < found.accuracy.high
+    assert "mean score" in shown(found)
+    assert "accuracy" in shown(report((sample("a", 0, True, score=1.0), sample("b", 0, False, score=0.0))))
+
+
 def test_json_is_flat_and_complete(tmp_path: Path) -> None:
     path = write(report(), tmp_path)
     figures = json.loads(path.read_text())
@@ -105,6 +146,27 @@ def test_progress_off_a_terminal_is_sparse() -> None:
     assert 10 <= len(lines) <= 12
     assert lines[-1].startswith("200/200 accuracy 50.5%")
     assert progress.done == 200
+
+
+def test_progress_tells_what_the_branches_do() -> None:
+    progress = Progress(Console(file=io.StringIO(), width=100), total=2)
+    assert progress.describe() == "starting the engine"
+    watch, other = progress.follow(("a", 0)), progress.follow(("a", 1))
+    place: dict[str, Any] = {"at_s": 0.1, "node": "draft"}
+    for _ in range(3):
+        watch(BranchStarted(**place, input_tokens=5))
+    other(BranchStarted(**place, input_tokens=5))
+    assert "4 branches running" in progress.describe()
+    watch(BranchEnded(**place, text="x", input_tokens=5, cached_tokens=0, output_tokens=1_000_000))
+    watch(Cancelled(**place, output_tokens=3, tokens_saved=2_000))
+    other(BranchEnded(**place, text="x", input_tokens=5, cached_tokens=0, output_tokens=9, replayed=True))
+    said = progress.describe()
+    assert "2 branches running" in said
+    assert "1 cancelled, at most 2,000 tokens saved" in said
+    assert "1 calls of an earlier session" in said
+    assert not said.startswith("0 tokens/s")
+    progress.ended(sample("a", 0, True))  # with one branch lost in a failure, of which nobody was told
+    assert progress.describe().startswith("accuracy 100.0%, 1 branch running")
 
 
 def test_progress_on_a_terminal_is_one_line_that_goes_away() -> None:

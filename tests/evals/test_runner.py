@@ -20,6 +20,7 @@ from reasonflow.evals.grading import Grader
 from reasonflow.evals.runner import Evaluation, evaluate, in_flight
 from reasonflow.evals.samples import FILE, Sample
 from reasonflow.evals.session import Audience, sample_seed
+from reasonflow.runtime.events import BranchEnded, Event
 
 PROBLEMS = [Problem(id=str(n), inputs={"problem": f"{n} + {n} = ?"}, answer=str(2 * n)) for n in range(6)]
 
@@ -110,6 +111,29 @@ def test_a_program_is_graded_and_its_figures_recorded(run: Callable[..., Evaluat
         assert sample.sequential_tokens is not None
         assert 0 < sample.token_latency < sample.sequential_tokens < sample.total_tokens
     assert found.wall_s == max(s.ended_s for s in found.samples) > 0
+
+
+def test_the_branches_of_every_sample_are_told_without_their_tokens(run: Callable[..., Evaluation]) -> None:
+    seen: dict[tuple[str, int], list[Event]] = {}
+    requests: list[bool] = []
+    lm = scripted(latency=lambda request, index: requests.append(request.stream) or 0.0)
+    audience = Audience(follow=lambda key: seen.setdefault(key, []).append)
+    run(rf.SelfConsistency(n=3), samples=2, lm=lm, audience=audience)
+    assert set(seen) == {(p.id, i) for p in PROBLEMS for i in range(2)}
+    for events in seen.values():
+        assert Counter(type(event) for event in events)[BranchEnded] == 3
+    assert not any(requests)
+
+
+def test_a_module_without_an_async_form_runs_in_threads(run: Callable[..., Evaluation]) -> None:
+    class Plain(dspy.Module):  # type: ignore[misc]
+        def forward(self, problem: str) -> dspy.Prediction:
+            return rf.ChainOfThought()(problem=problem)
+
+    found = run(Plain(), concurrency=3)
+    assert [s.error for s in found.samples] == [""] * 6
+    assert found.samples[2].correct
+    assert found.samples[2].total_tokens is not None
 
 
 def test_any_dspy_module_can_be_evaluated(run: Callable[..., Evaluation]) -> None:

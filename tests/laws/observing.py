@@ -10,15 +10,18 @@ from typing import Any
 
 import dspy
 import pytest
+from dspy.utils.exceptions import AdapterParseError
 
 import reasonflow as rf
 from reasonflow.backends.protocol import Counters
+from reasonflow.errors import BranchCancelled
 from reasonflow.plan.nodes import Plan, Within
 from reasonflow.runtime.calls import CallMaker
 from reasonflow.runtime.ledger import Amount, Hold, Ledger
 from reasonflow.runtime.record import Run, Span
 from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.scheduler import Scheduler, Ticket
+from tests.laws.random_programs import RAISED
 
 RUN_S = 20.0
 """Longer than any run of these laws takes: what is not over by then waits for something that never comes."""
@@ -119,23 +122,37 @@ def _check_way(run: Run, scope: Any, way: tuple[int, ...], seen: Seen) -> None:
         scope = scope.parent
 
 
-def outcome_of(program: rf.Program, lm: dspy.LM, problem: str) -> tuple[Any, Run | None, BaseException | None]:
-    """(value, record, error) of one run that must end. Raises what no run may raise."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
 
-    async def bounded() -> Any:
-        async with asyncio.timeout(RUN_S):
-            return await program.acall(problem=problem)
+    value: Any = None
+    run: Run | None = None
+    error: BaseException | None = None
 
-    with dspy.context(lm=lm):
-        try:
-            out = lm.engine.runtime.run(bounded)
-        except TimeoutError as error:
-            if getattr(error, "run", None) is None:
-                raise
-            raise AssertionError(f"a run did not end within {RUN_S:.0f} s") from error
-        except (rf.ReasonFlowError, ValueError) as error:
-            return None, getattr(error, "run", None), error
-    return (out.toDict(), out.run, None) if out is not None else (None, None, None)
+    @property
+    def strange(self) -> str:
+        """In words, where a run may not end like this; empty where it may."""
+        error = self.error
+        known = error is None or isinstance(error, (rf.ReasonFlowError, AdapterParseError)) or str(error) == RAISED
+        if not known or isinstance(error, BranchCancelled):
+            return f"raised {error!r}"
+        if self.run is None or (error is None and bool(self.run.cut) == self.run.complete):
+            return f"complete={self.run and self.run.complete}, cut={self.run and self.run.cut!r}, {error!r}"
+        return ""
+
+
+async def outcome(program: rf.Program, **inputs: Any) -> Outcome:
+    """How one run ends, on the runtime's own loop. Raises TimeoutError where it does not."""
+    deadline = asyncio.timeout(RUN_S)
+    try:
+        async with deadline:
+            out = await program.acall(**inputs)
+    except Exception as error:
+        if deadline.expired():
+            raise
+        return Outcome(run=getattr(error, "run", None), error=error)
+    return Outcome(value=out.toDict(), run=out.run)
 
 
 def left_behind(lm: dspy.LM) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Random scripted engines: what a sample says, how long it takes and whether it fails is a function of prompt and seed."""
+"""Random scripted engines: what a sample says, how long it takes, whether it fails: functions of prompt and seed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ class Transient(BackendError):
     """Goes away when it is tried again."""
 
     transient = True
+
+
+class Lasting(BackendError):
+    """Comes back however often it is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ class Answers:
         key = digest(self._seed, prompt, None if GREEDY in prompt else seed)
         draw = random.Random(key)
         if draw.random() < self._faults.permanent:
-            return BackendError("this sample always fails")
+            return Lasting("this sample always fails")
         if draw.random() < self._faults.transient and key not in self._failed:
             self._failed.add(key)
             return Transient("this sample fails once")
@@ -63,22 +67,24 @@ class Answers:
         return form.format(len(words), words, draw.randint(0, 2))
 
 
-def random_engine(seed: int, faults: Faults = NO_FAULTS, *, timed: bool = True) -> tuple[dspy.LM, Answers]:
+def random_engine(seed: int, faults: Faults = NO_FAULTS, *, timing: int | None = None) -> tuple[dspy.LM, Answers]:
     """A language model on an engine of its own, and its script. Close it with `lm.engine.close()`.
 
-    timed: samples take virtual time of their own in some of the engines; else none takes any.
+    timing: decides how long samples take, in virtual time (none in some engines), and how many run at once; the
+        answers stay those of `seed`. None: the same as `seed`.
     """
-    draw = random.Random(f"engine {seed}")
+    pace = seed if timing is None else timing
+    draw = random.Random(f"pace {pace}")
     answers = Answers(seed, faults)
 
     def latency(request: Request, index: int) -> float:
         place = (request.sampling.seed or 0) + index
-        return digest(seed, request.prompt.tokens, place) % 997 / 100
+        return digest(pace, request.prompt.tokens, place) % 997 / 100
 
-    options: dict[str, Any] = {"latency": latency, "clock": VirtualClock()} if timed and draw.random() < 0.7 else {}
+    options: dict[str, Any] = {"latency": latency, "clock": VirtualClock()} if draw.random() < 0.7 else {}
     lm = rf.scripted(
         answers,
-        window=draw.choice((256, 1024, 8192, 8192)),
+        window=random.Random(f"window {seed}").choice((256, 1024, 8192, 8192)),
         max_running=draw.choice((1, 2, 5, 64)),
         block_size=draw.choice((1, 16)),
         **options,

@@ -1,10 +1,11 @@
-"""Random programs over all combinators, drawn from a seed: equal seeds give equal programs, and equal plans each time."""
+"""Random programs over all combinators. Equal seeds give equal programs, and those give equal plans."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -16,6 +17,7 @@ from reasonflow.plan.bounds import bound
 
 GREEDY = "Answer greedily."
 """Stands in the prompts of sites at temperature 0: the random engine answers them without regard to the seed."""
+RAISED = "a function raised"
 MOST_CALLS = 60
 """Programs that may draw more samples are drawn again: a law sees more in many small programs."""
 
@@ -34,6 +36,8 @@ class Features:
     failures: bool = True
     """Functions that raise."""
     effects: bool = True
+    choices: bool = True
+    """Conditions, whose sides may start calls of their own once the condition is known."""
 
 
 EVERYTHING = Features()
@@ -57,6 +61,8 @@ class RandomProgram(rf.Program):
 
     def plan(self, problem: Any) -> Any:
         build = _Builder(self, random.Random(f"plan {self.seed}"), problem)
+        if self.depth and build.draw.random() < 0.5:
+            build.known.append(rf.answer(build.solve(0)))  # what a run that is cut later can return
         value = build.text(self.depth)
         return {"value": build.marked(value)}
 
@@ -77,19 +83,14 @@ def random_program(seed: int, features: Features = EVERYTHING) -> RandomProgram:
 def random_budget(draw: random.Random, *, seconds: bool = True) -> rf.Budget:
     """One or two limits, from far too little to more than enough."""
     limits: dict[str, Callable[[], Any]] = {
-        "sequential": lambda: int(10 ** draw.uniform(1.5, 3.7)),
-        "total": lambda: int(10 ** draw.uniform(1.5, 4.5)),
-        "calls": lambda: draw.randint(1, 40),
+        "sequential": lambda: int(10 ** draw.uniform(1.8, 4)),
+        "total": lambda: int(10 ** draw.uniform(1.8, 4.5)),
+        "calls": lambda: draw.randint(1, 30),
     }
     if seconds:
         limits["seconds"] = lambda: 10 ** draw.uniform(-4, -1)
     chosen = draw.sample(sorted(limits), draw.choice((1, 1, 2)))
     return rf.Budget(**{name: limits[name]() for name in chosen})
-
-
-def limits_of(budget: rf.Budget) -> dict[str, float]:
-    """What is limited, by name."""
-    return {f.name: getattr(budget, f.name) for f in fields(budget) if getattr(budget, f.name) is not None}
 
 
 def digest(*parts: Any) -> int:
@@ -110,7 +111,7 @@ async def echo_later(value: Any) -> Any:
 
 def brittle(value: Any) -> Any:
     if digest("brittle", str(value)) % 3 == 0:
-        raise ValueError("a function raised")
+        raise ValueError(RAISED)
     return value
 
 
@@ -152,8 +153,9 @@ class _Builder:
         if depth > 0:
             kinds += [
                 self.solve, self.joined, self.joined, self.read, self.read, self.picked, self.called, self.looped,
-                self.chosen, self.answered,
+                self.answered,
             ]  # fmt: skip
+            kinds += [self.chosen] if self.features.choices else []
             kinds += [self.raced] * 2 if self.features.races else []
             kinds += [self.limited] * 2 if self.features.budgets else []
             kinds += [self.inner] * 2 if self.program.inner is not None else []
@@ -252,7 +254,9 @@ class _Builder:
     def forked(self, depth: int) -> Any:
         width = self.width()
         body = self.body(depth)
-        return rf.fork(width, body if self.draw.random() < 0.5 else lambda index: body(index), min_branches=self.least(width))
+        return rf.fork(
+            width, body if self.draw.random() < 0.5 else lambda index: body(index), min_branches=self.least(width)
+        )
 
     def every(self, depth: int) -> Any:
         return rf.each(self.texts(depth), _of_item(self.body(depth)))
@@ -290,10 +294,15 @@ class _Module(dspy.Module):
 dspy_module = _Module()
 
 
+@lru_cache
+def _signature(fields: str, instructions: str) -> Any:
+    return dspy.Signature(fields, instructions)
+
+
 def _site(draw: random.Random, signature: str) -> rf.Generate:
     greedy, style = draw.random() < 0.25, draw.choice((None, None, "fields"))
     return rf.Generate(
-        dspy.Signature(signature, GREEDY if greedy else "Answer."),
+        _signature(signature, GREEDY if greedy else "Answer."),
         style=style,
         temperature=0.0 if greedy else 0.7,
         max_tokens=draw.choice((None, 8, 40, 100, 400)),

@@ -108,3 +108,58 @@ def test_a_cancelled_run_leaves_the_engine(embedded_lm: dspy.LM) -> None:
         time.sleep(0.05)
     assert counters(embedded_lm).running == 0
     assert embedded_lm.engine.runtime.scheduler.running == 0
+
+
+class Racing(rf.Program):
+    """Two calls of very different forced lengths."""
+
+    def __init__(self) -> None:
+        self.short = rf.Generate("problem -> answer", style="text", min_tokens=4, max_tokens=4, ignore_eos=True)
+        self.long = rf.Generate("problem -> answer", style="text", min_tokens=400, max_tokens=400, ignore_eos=True)
+
+    def plan(self, problem: Any) -> Any:
+        return rf.answer(rf.race(lambda: self.long(problem=problem), lambda: self.short(problem=problem)))
+
+
+def test_the_loser_of_a_race_leaves_the_engine_within_one_step(embedded_lm: dspy.LM) -> None:
+    before = counters(embedded_lm)
+    run = call(embedded_lm, Racing(), problem="Name a colour.")
+    after = counters(embedded_lm)
+    loser = next(span for span in run.spans if span.outcome == "cancelled")
+    assert after.running == after.waiting == 0
+    assert 0 < loser.output_tokens < 100
+    assert loser.tokens_saved == 400 - loser.output_tokens
+    assert after.steps - before.steps <= loser.output_tokens + 3
+    assert abs(run.usage.output_tokens - (after.output_tokens - before.output_tokens)) <= 1
+    assert run.usage.input_tokens == after.prompt_tokens - before.prompt_tokens
+
+
+def test_a_budget_holds_on_the_real_engine_and_leaves_an_answer(embedded_lm: dspy.LM) -> None:
+    program = rf.PDR(widths=(4, 2), config={"max_tokens": 96})
+    program.budget = rf.Budget(total=1_500)
+    before = counters(embedded_lm)
+    run = call(embedded_lm, program, problem="What is 3 + 4? Answer with 7.")
+    after = counters(embedded_lm)
+    assert run.usage.total_tokens <= 1_500
+    spent = after.prompt_tokens - before.prompt_tokens + after.output_tokens - before.output_tokens
+    assert spent == run.usage.total_tokens
+
+
+def test_a_deadline_empties_the_engine_and_keeps_what_was_done(embedded_lm: dspy.LM) -> None:
+    class Timed(rf.Program):
+        def __init__(self) -> None:
+            self.quick = rf.Generate("problem -> answer", style="text", min_tokens=4, max_tokens=4, ignore_eos=True)
+            self.slow = rf.Generate("problem -> answer", style="text", min_tokens=900, max_tokens=900, ignore_eos=True)
+
+        def plan(self, problem: Any) -> Any:
+            quick = rf.answer(self.quick(problem=problem))
+            return rf.answer(self.slow(problem=quick.answer))
+
+    program = Timed()
+    program.budget = rf.Budget(seconds=1.5)
+    run = call(embedded_lm, program, problem="Name a colour.")
+    found = counters(embedded_lm)
+    assert found.running == found.waiting == 0
+    assert not run.complete
+    assert run.wall_s < 4
+    assert [span.outcome for span in run.spans] == ["done", "cancelled"]

@@ -36,10 +36,10 @@ class Counting:
         self.left[sample.id] = sample.params
         self.order.append(sample.id)
 
-    def abort(self, ids: Iterable[str]) -> None:
-        for id in ids:
-            self.aborted.append(id)
-            self.left.pop(id, None)
+    def abort(self, ids: Iterable[str]) -> Sequence[Update]:
+        gone = list(ids)
+        self.aborted += gone
+        return [Update(id=id, text="", tokens=(), finished=True, whole=True) for id in gone if self.left.pop(id, None)]
 
     def step(self) -> Sequence[Update]:
         self.threads.add(threading.get_ident())
@@ -57,6 +57,34 @@ class Counting:
 
     def close(self) -> None:
         self.closed = True
+
+    killable = False
+
+    def kill(self) -> None:
+        raise AssertionError("it cannot be killed")
+
+
+class Hanging(Counting):
+    """Hangs in its third step, until it is killed or let go."""
+
+    def __init__(self, *, killable: bool) -> None:
+        super().__init__()
+        self.killable = killable
+        self.hangs, self.freed = threading.Event(), threading.Event()
+        self.killed = False
+
+    def step(self) -> Sequence[Update]:
+        updates = super().step()
+        if self.steps == 3:
+            self.hangs.set()
+            self.freed.wait(20)
+            if self.killed:
+                raise RuntimeError("the core is gone")
+        return updates
+
+    def kill(self) -> None:
+        self.killed = True
+        self.freed.set()
 
 
 def sample(id: str, tokens: int | None = 3) -> Sample:
@@ -267,3 +295,92 @@ def test_a_failure_while_freeing_the_engine_is_said_and_ends_the_thread(caplog: 
     thread.ended.result(5)
     assert "freeing the engine failed" in caplog.text
     assert "the device is gone" in caplog.text
+
+
+def test_aborting_tells_how_far_the_samples_came_after_everything_else() -> None:
+    async def main() -> None:
+        engine = Counting()
+        thread = started(engine)
+        heard, left = Heard(ends=1), asyncio.get_running_loop().create_future()
+        thread.submit([sample("short", 2), sample("endless", 10**9)], heard)
+        await asyncio.wait_for(heard.done.wait(), 5)
+        thread.abort(["short", "endless", "unknown"], left.set_result)
+        assert [update.id for update in await asyncio.wait_for(left, 5)] == ["endless"]
+        told = len(heard.updates)
+        await asyncio.sleep(0.02)
+        assert len(heard.updates) == told
+        await ended(thread)
+        nothing = asyncio.get_running_loop().create_future()
+        thread.abort(["endless"], nothing.set_result)
+        assert nothing.result() == ()
+
+    asyncio.run(main())
+
+
+def test_an_engine_that_breaks_on_a_new_sample_answers_that_too() -> None:
+    class Brittle(Counting):
+        def add(self, sample: Sample) -> None:
+            raise RuntimeError("the socket is closed")
+
+    async def main() -> None:
+        thread = started(Brittle())
+        heard = Heard(ends=1)
+        thread.submit([sample("a")], heard)
+        await asyncio.wait_for(heard.done.wait(), 5)
+        assert "the socket is closed" in str(heard.errors[0])
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("killable", [True, False])
+def test_an_engine_that_hangs_is_given_up(killable: bool) -> None:
+    engine = Hanging(killable=killable)
+    thread = EngineThread(lambda: engine, name="test", step_timeout_s=0.1)
+    thread.start()
+
+    async def main() -> EngineDead:
+        heard = Heard(ends=1)
+        await asyncio.wrap_future(thread.ready)
+        thread.submit([sample("a", 100)], heard)
+        await asyncio.to_thread(engine.hangs.wait, 5)
+        left = asyncio.get_running_loop().create_future()
+        thread.abort(["a"], left.set_result)  # who is cancelled does not wait for ever either
+        await asyncio.wait_for(left, 5)
+        await asyncio.wait_for(asyncio.wrap_future(thread.ended), 5)
+        with pytest.raises(EngineDead, match="hangs") as caught:
+            thread.submit([sample("c")], heard)
+        return caught.value
+
+    error = asyncio.run(main())
+    assert engine.killed is killable is error.restartable
+    assert thread.freed.done() is killable
+    assert ("restart this Python process" in error.fix) is not killable
+    engine.freed.set()  # a step that ends after all finds that it is no longer wanted
+    thread.freed.result(5)
+    assert engine.closed
+
+
+def test_an_idle_engine_does_not_hang() -> None:
+    engine = Counting()
+    thread = EngineThread(lambda: engine, name="test", step_timeout_s=0.05)
+    thread.start()
+    thread.ready.result(5)
+    time.sleep(0.3)
+    assert thread.call(lambda engine: engine.busy).result(5) is False
+    asyncio.run(ended(thread))
+
+
+def test_memory_that_ran_out_is_named_with_what_to_change() -> None:
+    async def main() -> None:
+        class Full(Counting):
+            def step(self) -> Sequence[Update]:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+        thread = started(Full())
+        heard = Heard(ends=1)
+        thread.submit([sample("a")], heard)
+        await asyncio.wait_for(heard.done.wait(), 5)
+        assert "memory ran out" in str(heard.errors[0])
+        assert "max_num_seqs" in str(heard.errors[0])
+
+    asyncio.run(main())

@@ -97,6 +97,10 @@ def test_the_table_is_the_result_and_the_same_command_resumes(
         (["pdr", "--set", "workspace_tokens=0"], "out of range"),
         (["pdr", "--set", "distiller=top_k", "--set", "k=0"], "k=0"),
         (["pdr", "--benchmark", ""], "unknown benchmark"),
+        (["pdr", "--budget", "tokens=3"], "unknown budget 'tokens'"),
+        (["pdr", "--budget", "total=many"], "'many' is no amount"),
+        (["pdr", "--overall-budget", "total"], "not of the form name=amount"),
+        (["pdr", "--overall-budget", "sequential=4k"], "limits sequential tokens"),
     ],
 )
 def test_wrong_input_ends_with_2_before_an_engine_opens(
@@ -113,6 +117,35 @@ def test_wrong_input_ends_with_2_before_an_engine_opens(
     assert err.startswith("error: ")
     assert says in err
     assert scripted == []
+    assert not Path("runs").exists()
+
+
+def test_budgets_limit_each_run_and_all_of_them(
+    scripted: list[dict[str, Any]],
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reasonflow: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ("eval", "self_consistency", "--set", "n=8", "--data", str(data), "--out", "here", "--budget", "calls=4")
+    assert reasonflow(*words, "--overall-budget", "calls=10,seconds=10m") == 0
+    assert "stopped by the budget: 2 of 4 samples, 2 missing" in capsys.readouterr().out
+    assert json.loads(Path("here/results.json").read_text())["planned"] == 4
+    assert reasonflow(*words, "--overall-budget", "calls=1k", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["runs"], result["resumed"], result["stopped"]) == (4, 2, "")
+    rows = [json.loads(line) for line in Path("here/samples.jsonl").read_text().splitlines()]
+    assert [row["calls"] for row in rows] == [4] * 4
+    assert reasonflow(*words[:-1], "calls=5") == 2
+    assert "budget.calls was 4, now 5" in capsys.readouterr().err
+
+
+def test_a_budget_no_answer_fits_in_ends_before_anything_runs(
+    scripted: list[dict[str, Any]], data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reasonflow("eval", "pdr", "--data", str(data), "--budget", "total=3") == 1
+    assert "needs at least" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 
