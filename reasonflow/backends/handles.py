@@ -28,7 +28,7 @@ from reasonflow.backends.translation import (
     their_response,
     usage,
 )
-from reasonflow.errors import ProgramError
+from reasonflow.errors import BackendError, ProgramError
 from reasonflow.prompts.thinking import ThinkingStream, opens_thought
 from reasonflow.runtime.runtime import Runtime
 
@@ -215,11 +215,15 @@ class _LiveRequest:
     async def open(self) -> None:
         ours, opened = _prepared(self._handle, self._request)
         split = ThinkingStream(opened=opened)
+        shown = ""
 
         def observe(seen: Piece | tuple[int, Completion]) -> None:
+            nonlocal shown
             if isinstance(seen, Piece):
+                shown += seen.text
                 self._events.extend(map(_delta, split.feed(seen.text)))
             else:
+                self._events.extend(map(_delta, split.feed(_rest(seen[1].text, shown))))
                 self._events.extend(map(_delta, split.rest()))
                 self._events.append(lm15.StreamEndEvent(finish_reason=finish_reason(seen[1]), usage=usage(seen[1])))
             self._news.set()
@@ -246,6 +250,20 @@ class _LiveRequest:
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.exception()  # seen by `read`, or no longer of interest to who closed early
+
+
+def _rest(text: str, shown: str) -> str:
+    """What the pieces have not shown: something only where the sample was begun again after a failure.
+
+    Raises BackendError where it has become another text.
+    """
+    if not text.startswith(shown):
+        raise BackendError(
+            "the stream broke off: its engine failed and answers differently now",
+            why="an engine repeats a text only in the same batch, and not without a seed",
+            fix="ask again",
+        )
+    return text[len(shown) :]
 
 
 def _delta(piece: tuple[bool, str]) -> Any:

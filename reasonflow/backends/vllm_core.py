@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing.process
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -66,12 +69,14 @@ class CoreProcesses:
         threading.Thread(target=watch, name="reasonflow-core-watch", daemon=True).start()
 
 
+_CHILDREN: set[Any] = getattr(multiprocessing.process, "_children", set())
+"""Processes that multiprocessing waits for when this one exits."""
 OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
 """vLLM's engines in this process."""
 
 
 def _leave_to_the_parent() -> None:
-    """In a forked child: the finalizers that vLLM runs at exit would end the parent's engines."""
+    """In a forked child: what vLLM and torch run at exit would end the parent's engines, or crash."""
     for engine in list(OPEN):
         client = engine.engine_core
         manager = getattr(getattr(client, "resources", None), "engine_manager", None)
@@ -79,6 +84,12 @@ def _leave_to_the_parent() -> None:
             finalizer = getattr(owner, "_finalizer", None)
             if isinstance(finalizer, weakref.finalize):
                 finalizer.detach()
+        for process in getattr(manager, "processes", ()):
+            _CHILDREN.discard(process)
+    distributed = sys.modules.get("torch.distributed.distributed_c10d")
+    for group in list(getattr(getattr(distributed, "_world", None), "pg_map", ())):
+        # A group's destructor joins threads that the child does not have: it must never run here.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
 
 
 os.register_at_fork(after_in_child=_leave_to_the_parent)

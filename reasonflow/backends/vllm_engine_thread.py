@@ -8,7 +8,6 @@ against vLLM's own asynchronous front end: half the start-up and half again the 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import math
 import os
@@ -21,6 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from reasonflow.backends import interpreter_exit
 from reasonflow.backends.deaths import anew, closed, crashed, hung
 from reasonflow.backends.protocol import FinishReason, Tokens
 from reasonflow.backends.watchdog import Watchdog
@@ -245,7 +245,7 @@ class EngineThread:
 
     def _run(self) -> None:
         """The thread: build, serve until closed or broken, free."""
-        atexit.register(self._end_with_interpreter)
+        interpreter_exit.engine_ends(self._end_with_interpreter)
         try:
             engine = self._engine = self._build()
         except BaseException as error:
@@ -253,9 +253,7 @@ class EngineThread:
             self._end()
             self._settle(self.ready, error)
             return
-        # Once more: hooks run last in, first out, and ours must come before those of the libraries just imported.
-        atexit.unregister(self._end_with_interpreter)
-        atexit.register(self._end_with_interpreter)
+        interpreter_exit.engine_ends(self._end_with_interpreter)  # once more: libraries were imported meanwhile
         self._settle(self.ready)
         watchdog = Watchdog(self._step_timeout_s, self._silent_s, self._hangs, f"{self._thread.name}-watchdog")
         failure: BaseException | None = None
@@ -277,7 +275,7 @@ class EngineThread:
             self._end()
 
     def _end(self) -> None:
-        atexit.unregister(self._end_with_interpreter)
+        interpreter_exit.forget(self._end_with_interpreter)
         self._settle(self.freed)
         self._settle(self.ended)
 

@@ -1,13 +1,15 @@
-"""`reasonflow bench`: what ReasonFlow itself costs, measured beside the same work without it."""
+"""`reasonflow bench`: what ReasonFlow itself costs and saves, measured beside the same work without it."""
 
 from __future__ import annotations
 
 import json
+import statistics
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from reasonflow.evals.performance.cancel import Cancelling
     from reasonflow.evals.performance.overhead import Overhead
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of ReasonFlow itself.")
@@ -38,6 +40,59 @@ def overhead(
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
         _print_table(result)
+
+
+@app.command()
+def cancel(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each arm after a warm-up.")] = 5,
+    model: Annotated[str, typer.Option(help="embedded, a folder, or a Hugging Face name.")] = "embedded",
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="The engine's own log on standard error.")] = False,
+) -> None:
+    """What races, quorums and deadlines save, and how fast cancelled samples leave the engine.
+
+    Examples:
+
+      reasonflow bench cancel
+
+      reasonflow bench cancel --repeats 3 --json
+    """
+    from reasonflow.cli.options import open_lm
+    from reasonflow.evals.performance.cancel import measure_cancel
+
+    result = measure_cancel(open_lm(model, verbose=verbose), repeats=repeats)
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        _print_cancelling(result)
+
+
+def _print_cancelling(result: Cancelling) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from reasonflow.evals.performance.cancel import arms
+
+    table = Table(title="Medians of each arm", box=None, pad_edge=False, title_justify="left")
+    for name in ("arm", "wall s", "tokens generated", "steps to idle (most)", "ms to idle (most)"):
+        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
+    for arm in arms(result):
+        trials = result.of(arm)
+        steps = [trial.steps for trial in trials if trial.steps is not None]
+        idle = [trial.idle_ms for trial in trials if trial.idle_ms is not None]
+        tokens = statistics.median(trial.tokens for trial in trials)
+        table.add_row(
+            arm,
+            f"{statistics.median(trial.wall_s for trial in trials):.2f}",
+            f"{tokens:.0f}" if tokens else "–",
+            str(max(steps)) if steps else "–",
+            f"{max(idle):.0f}" if idle else "–",
+        )
+    console = Console(width=140)
+    console.print(table)
+    console.print("".join(f"\n{name}: {value}" for name, value in result.figures().items()), highlight=False)
+    made_of = {**result.engine, **result.hardware, **result.versions, "commit": result.commit or "unknown"}
+    console.print(f"\n{result.repeats} repeats; " + ", ".join(f"{name} {value}" for name, value in made_of.items()))
 
 
 def _print_table(result: Overhead) -> None:

@@ -17,6 +17,10 @@ def explain(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Bounds and settings for this model; no engine starts.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="LIMITS", help="Of each run: sequential=16k, total=, calls=, seconds=, dollars=."),
+    ] = None,
     passes: Annotated[bool, typer.Option("--passes", help="The plan as traced and after each compiler pass.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
@@ -27,6 +31,8 @@ def explain(
       reasonflow explain pdr --set widths=8,4
 
       reasonflow explain self_consistency --set n=16 --model embedded --json
+
+      reasonflow explain pdr --budget sequential=16k
     """
     import dspy
 
@@ -34,7 +40,7 @@ def explain(
     from reasonflow.language.program import trace
     from reasonflow.plan.explain import Explanation
 
-    made = build(program, signature, settings or ())
+    made = build(program, signature, settings or (), budget=budget)
     lm = None if model is None else open_lm(model)
     with dspy.context(lm=lm):
         explanation = made.explain()

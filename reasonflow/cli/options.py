@@ -70,16 +70,25 @@ def options_of(program_class: type) -> dict[str, tuple[Any, Any]]:
     return {p.name: (kinds[p.name], p.default) for p in parameters if _spellable(kinds[p.name])}
 
 
-def build(program_name: str, signature: str | type, settings: Sequence[str] | Mapping[str, Any] = ()) -> dspy.Module:
+def build(
+    program_name: str,
+    signature: str | type,
+    settings: Sequence[str] | Mapping[str, Any] = (),
+    budget: str | None = None,
+) -> dspy.Module:
     """The program of that name over `signature`; `settings` are `key=value` words or parsed arguments.
 
-    Raises UnknownName for the program's name, and what `parse_settings` raises.
+    budget: of each run, as `total=20k,seconds=90`. Raises UnknownName for the program's name, and what `parse_settings`
+    and `Budget.parse` raise.
     """
     from reasonflow import programs
+    from reasonflow.plan.budget import Budget
 
     program_class = programs.find(program_name)
     arguments = dict(settings) if isinstance(settings, Mapping) else parse_settings(program_class, settings)
     program: dspy.Module = program_class(signature, **arguments)
+    if budget is not None:
+        program.budget = Budget.parse(budget)
     return program
 
 

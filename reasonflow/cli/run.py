@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,10 @@ def run(
     top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Generated tokens per call at most.")] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds draw equal samples.")] = 0,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="LIMITS", help="Of the run: total=4k, sequential=, calls=, seconds=, dollars=."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Fields and the whole run record as one JSON object.")
     ] = False,
@@ -38,17 +42,19 @@ def run(
       reasonflow run self_consistency "What is 17 + 25?" --set n=8 --explain
 
       reasonflow run pdr "How many primes are below 100?" --set widths=4,2 --model Qwen/Qwen3-8B --json
+
+      reasonflow run pdr "How many primes are below 100?" --budget total=20k,seconds=60
     """
     import dspy
     from dspy.utils.exceptions import AdapterParseError
 
-    made = build(program, signature, settings or ())
+    made = build(program, signature, settings or (), budget=budget)
     names = tuple(made.input_names())
     values = _values(inputs, names)
     lm = open_lm(model, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, verbose=verbose)
     try:
         with dspy.context(lm=lm):
-            out = made(**values)
+            out = _watched(made, values)
     except AdapterParseError as error:
         raise AnswerError(
             f"the model's text cannot be read as {', '.join(error.signature.output_fields)}",
@@ -57,12 +63,29 @@ def run(
         ) from error
     if explain:
         print(out.run.explain(), file=sys.stderr)
+    if out.run.cut:
+        used = out.run.usage
+        print(
+            f"cut short: {out.run.cut}; the answer is the latest of {used.calls} calls, {used.total_tokens:,} tokens",
+            file=sys.stderr,
+        )
     if as_json:
         print(json.dumps({"output": out.toDict(), "run": out.run.to_json()}, indent=2, default=str))
         return
     outputs = [name for name in made.signature.output_fields if name in out]
     for name in outputs or list(out.keys()):
         print(out[name] if len(outputs) == 1 else f"{name}: {out[name]}")
+
+
+def _watched(made: Any, values: dict[str, str]) -> Any:
+    """The program's output; on a terminal a line on standard error shows how far it is."""
+    if not sys.stderr.isatty():
+        return made(**values)
+    from reasonflow.cli.live import LiveLine
+    from reasonflow.runtime.ambient import surrounded
+
+    with LiveLine() as line, surrounded(watch=line):
+        return made(**values)
 
 
 def _values(words: list[str], names: tuple[str, ...]) -> dict[str, str]:

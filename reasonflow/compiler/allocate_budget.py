@@ -36,6 +36,12 @@ def allocate_budget(plan: Plan, budget: Budget, costs: Costs, inputs: Sequence[S
     return _allowed(plan, level, costs)
 
 
+def can_finish(plan: Plan, budget: Budget, costs: Costs) -> bool:
+    """Whether the budget holds the whole plan with every call at its floor and the fewest branches."""
+    sizes = [Size() for _ in plan.inputs]
+    return not _over(Forecast(plan, sizes, costs, Levels(plan, costs).bottom), budget)
+
+
 def _over(forecast: Forecast, budget: Budget) -> dict[str, float]:
     """What a forecast takes of each limit that it breaks."""
     takes = {"sequential": forecast.root.length, "total": forecast.root.total.total, "calls": forecast.root.total.calls}
@@ -49,8 +55,8 @@ def _impossible(forecast: Forecast, budget: Budget) -> BudgetExceeded:
     needs = " and ".join(f"{amount:,.0f} {words[name]}" for name, amount in over.items())
     return BudgetExceeded(
         f"this plan needs at least {needs}; the budget allows {budget}",
-        why=f"its {forecast.root.total.calls:,.0f} calls up to the first answer take that even at their floors, with the "
-        "fewest branches",
+        why=f"its calls up to the first answer ({forecast.root.total.calls:,.0f}) take that even at their floors, with "
+        "the fewest branches",
         fix="give more, lower the widths or `floor_tokens`, or mark an earlier result with rf.answer(...)",
     )
 

@@ -13,7 +13,7 @@ from reasonflow.errors import InputError, ProgramError, UnknownName
 from reasonflow.language.combinators import within
 from reasonflow.language.tracing import Binding, ProgramSites, Tracer, is_tracing, tracer, tracing
 from reasonflow.plan.budget import Budget
-from reasonflow.plan.explain import Explanation, explain
+from reasonflow.plan.explain import Explanation
 from reasonflow.plan.nodes import Plan
 from reasonflow.plan.shapes import ListShape, RecordShape, StructShape, ValueShape
 from reasonflow.runtime.events import Event
@@ -66,10 +66,9 @@ class Program(dspy.Module):
 
     def explain(self) -> Explanation:
         """What a call would do: shape, prompts, bounds. Nothing runs and no engine starts."""
-        from reasonflow.runtime.launch import planned
+        from reasonflow.runtime.launch import explained
 
-        traced = trace(self)
-        return explain(traced.name, *planned(traced))
+        return explained(trace(self))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         inputs = self._bind(args, kwargs)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from reasonflow.plan.budget import Budget
-from reasonflow.plan.nodes import Call, Each, Fork, Generate, Loop, Node, Op, Plan, Race, When, Within
+from reasonflow.plan.nodes import Call, Each, Fork, Generate, Loop, Node, Op, Plan, Race, When, Within, behind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +35,19 @@ def bound(plan: Plan, window: int | None) -> Bound:
     along: list[Bound] = []
     for node, mine in zip(plan.nodes, own, strict=True):
         before = [along[arg] for arg in node.args]
+        sequential, latency = _most([b.sequential_tokens for b in before]), _most([b.token_latency for b in before])
+        if isinstance(node.op, When):
+            position = len(along)
+            first = before[0]
+            late = [_unknown(b.sequential_tokens) for b in own], [_unknown(b.token_latency) for b in own]
+            sequential = _most([sequential, _add(first.sequential_tokens, _known(behind(plan, position, late[0])))])
+            latency = _most([latency, _add(first.token_latency, _known(behind(plan, position, late[1])))])
         along.append(
             Bound(
                 calls=0,
                 alive=0,
-                sequential_tokens=_add(_most([b.sequential_tokens for b in before]), mine.sequential_tokens),
-                token_latency=_add(_most([b.token_latency for b in before]), mine.token_latency),
+                sequential_tokens=_add(sequential, mine.sequential_tokens),
+                token_latency=_add(latency, mine.token_latency),
                 total_tokens=0,
                 output_tokens=0,
             )
@@ -168,6 +176,14 @@ def _times(tokens: int | None, factor: int) -> int | None:
 def _most(values: list[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return None if len(known) < len(values) else max(known, default=0)
+
+
+def _unknown(tokens: int | None) -> float:
+    return math.inf if tokens is None else tokens
+
+
+def _known(tokens: float) -> int | None:
+    return None if tokens == math.inf else int(tokens)
 
 
 def _sum(values: list[int | None]) -> int | None:

@@ -76,6 +76,8 @@ class Explanation:
     failures: tuple[str, ...] = ()
     budget: Budget | None = None
     """What every run of it may spend."""
+    finishes: bool = True
+    """Whether the budget holds the whole plan, or a run must end at an earlier answer."""
 
     def measured(
         self,
@@ -105,7 +107,7 @@ class Explanation:
             "program": self.program,
             "digest": digest(self.plan),
             "window": self.window,
-            **({"budget": self.budget.limits} if self.budget is not None else {}),
+            **({"budget": self.budget.limits, "finishes": self.finishes} if self.budget is not None else {}),
             "bound": {name: getattr(worst, name) for name in Bound.__slots__},
             "steps": [
                 {
@@ -155,9 +157,11 @@ class Printed:
         return self.page
 
 
-def explain(program: str, plan: Plan, window: int | None, budget: Budget | None = None) -> Explanation:
+def explain(
+    program: str, plan: Plan, window: int | None, budget: Budget | None = None, *, finishes: bool = True
+) -> Explanation:
     """The explanation of a plan on an engine with this window (None: unknown)."""
-    return Explanation(program, plan, window, budget=budget)
+    return Explanation(program, plan, window, budget=budget, finishes=finishes)
 
 
 def _rows(plan: Plan, depth: int, window: int | None, sites: list[tuple[str, tuple[str, ...]]]) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from reasonflow.plan.explain_text import COLUMNS, columns, notes, shown, spell_bound
+from reasonflow.plan.explain_text import COLUMNS, columns, notes, shown, spell_bound, spell_budget
 from reasonflow.plan.serialise import digest
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def _guides(depth: int, inner: str) -> str:
 
 
 def _budget(explanation: Explanation) -> str:
-    return "" if explanation.budget is None else f"<div>budget: {html.escape(str(explanation.budget))}</div>"
+    text = spell_budget(explanation)
+    return f"<div>{html.escape(text)}</div>" if text else ""
 
 
 def _totals(explanation: Explanation) -> str:

@@ -41,7 +41,7 @@ def as_text(explanation: Explanation) -> str:
     """The tree, what a run measured below each step, sums and grouped notes at the end."""
     lines = [f"{explanation.program}  plan {digest(explanation.plan)[:12]}"]
     if explanation.budget is not None:
-        lines += _wrapped(f"budget: {explanation.budget}", "  ")
+        lines += _wrapped(spell_budget(explanation), "  ")
     lines += _wrapped(f"at most: {spell_bound(explanation.bound)}", "  ")
     for row, (branch, below) in zip(explanation.rows(), _leads(explanation.rows()), strict=True):
         figures = explanation.figures.get(row.node.name)
@@ -95,6 +95,14 @@ def columns(measured: Iterable[Measured]) -> list[str]:
         name for name in ("failed", "cancelled", "repaired") if not any(getattr(figures, name) for figures in found)
     }
     return [name for name in COLUMNS if name not in needless]
+
+
+def spell_budget(explanation: Explanation) -> str:
+    """A plan's budget in one line; empty where there is none."""
+    if explanation.budget is None:
+        return ""
+    ends = "" if explanation.finishes else ": too little to finish, a run ends at an earlier answer"
+    return f"budget: {explanation.budget}{ends}"
 
 
 def spell_bound(worst: Bound) -> str:

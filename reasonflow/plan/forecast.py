@@ -32,6 +32,7 @@ from reasonflow.plan.nodes import (
     Site,
     When,
     Within,
+    behind,
 )
 
 READ_FLOOR = 64
@@ -163,8 +164,11 @@ class Forecast:
         after = [0.0] * len(plan.nodes)
         for position in range(len(plan.nodes) - 1, -1, -1):
             if wanted[position]:
-                for arg in plan.nodes[position].args:
-                    after[arg] = max(after[arg], own[position] + after[position])
+                node, rest = plan.nodes[position], own[position] + after[position]
+                for arg in node.args:
+                    after[arg] = max(after[arg], rest)
+                if isinstance(node.op, When):
+                    after[node.args[0]] = max(after[node.args[0]], behind(plan, position, own) + rest)
         found = PlanForecast(
             plan=plan,
             demand=demand,

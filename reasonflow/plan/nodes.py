@@ -281,3 +281,37 @@ def bodies(op: Op) -> tuple[Plan, ...]:
             return (op.then, op.otherwise)
         case _:
             return ()
+
+
+def behind(plan: Plan, position: int, own: Sequence[float]) -> float:
+    """The longest way through what the sides of the `when` at `position` read and its condition does not.
+
+    Only the taken side's part of it is computed, and only once the condition is known. own: the length of each step.
+    """
+
+    def way(current: int, before: frozenset[int]) -> float:
+        if current in before:
+            return 0.0
+        node = plan.nodes[current]
+        longest = max((way(arg, before) for arg in node.args), default=0.0)
+        if isinstance(node.op, When):
+            longest = max(longest, way(node.args[0], before) + late(node, before))
+        return own[current] + longest
+
+    def late(node: Node, before: frozenset[int]) -> float:
+        known = before | _above(plan, node.args[0])
+        return max((way(arg, known) for arg in node.args[1:]), default=0.0)
+
+    return late(plan.nodes[position], frozenset())
+
+
+def _above(plan: Plan, position: int) -> frozenset[int]:
+    """The step at `position` and all that it reads, directly or not."""
+    found: set[int] = set()
+    stack = [position]
+    while stack:
+        current = stack.pop()
+        if current not in found:
+            found.add(current)
+            stack.extend(plan.nodes[current].args)
+    return frozenset(found)

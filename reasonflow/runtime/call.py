@@ -81,6 +81,8 @@ class ModelCall:
         self.records: list[Any] = [None] * self.drawn
         self.costs: list[Cost] = [before] * self.drawn
         self.completions: list[Completion] = []
+        self.decided = False
+        """Whether the rest of its samples cannot matter any more."""
 
     @property
     def name(self) -> str:
@@ -106,7 +108,7 @@ class ModelCall:
         """Ask again for what could not be read, where the site allows it: all of them beside each other."""
         for attempt in range(1, self.op.site.retries + 1):
             unread = [number for number, record in enumerate(self.records) if _unread(record)]
-            if not unread or self.place.scope.stopped is not None:
+            if not unread or self.decided or self.place.scope.stopped is not None:
                 return
             async with anyio.create_task_group() as group:
                 for sample in unread:
@@ -280,6 +282,7 @@ class ModelCall:
             self.records[sample] = record
             self.costs[sample] = self.costs[sample].after(span, completion.prompt_tokens, completion.output_tokens)
             self.completions.append(completion)
+        self.decided = self.decided or draw.decided
 
     def _drop(self, samples: Sequence[int]) -> None:
         self.maker.run.repair(

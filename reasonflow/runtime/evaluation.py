@@ -76,8 +76,8 @@ class Evaluation:
     """See the module. Use it once."""
 
     __slots__ = (
-        "_args", "_begun", "_executor", "_missing", "_plan", "_readers", "_sides", "_values", "_wanted", "_weak",
-        "_where",
+        "_args", "_begun", "_behind", "_executor", "_missing", "_plan", "_readers", "_sides", "_values", "_wanted",
+        "_weak", "_where",
     )  # fmt: skip
 
     def __init__(self, executor: Steps, plan: Plan, where: Where) -> None:
@@ -95,6 +95,8 @@ class Evaluation:
         self._args: list[tuple[int, ...]] = [()] * count
         """What each wanted node waits for: all it reads, but for `when` first the condition alone."""
         self._sides: dict[int, bool] = {}
+        self._behind: dict[int, Where] = {}
+        """For a `when`, and for what only its taken side wants: begun when its condition was known."""
 
     async def result(self, inputs: Sequence[Outcome]) -> Outcome:
         plan = self._plan
@@ -157,19 +159,20 @@ class Evaluation:
 
     async def _outcome(self, node: Node, position: int) -> Outcome:
         args = [self._value(arg) for arg in self._args[position]]
+        where = self._behind.get(position, self._where)
         if isinstance(node.op, When):
             taken = node.op.then if self._sides[position] else node.op.otherwise
-            _, chosen = self._value(node.args[0])
-            where = self._where.after([chosen, *(cost for _, cost in args)])
+            where = where.after(cost for _, cost in args)
             with where.body(taken, position) as inside:
                 self._begin(position)
                 return await self._executor.evaluate(taken, args, inside)
         self._begin(position)
-        return await self._executor.step(node, position, args, self._where)
+        return await self._executor.step(node, position, args, where)
 
     def _choose(self, position: int, op: When) -> list[int]:
         """The condition is known: want what the taken side reads."""
-        condition, _ = self._value(self._plan.nodes[position].args[0])
+        condition, cost = self._value(self._plan.nodes[position].args[0])
+        self._behind[position] = self._behind.get(position, self._where).after([cost])
         args = self._plan.nodes[position].args
         self._sides[position] = bool(condition)
         ready: deque[int] = deque()
@@ -190,13 +193,15 @@ class Evaluation:
 
     # Bookkeeping, without awaiting ----------------------------------------------------------------------------------
 
-    def _want(self, position: int, ready: deque[int]) -> None:
+    def _want(self, position: int, ready: deque[int], behind: Where | None = None) -> None:
         stack = [position]
         while stack:
             current = stack.pop()
             if self._wanted[current]:
                 continue
             self._wanted[current] = True
+            if behind is not None:
+                self._behind[current] = behind
             node = self._plan.nodes[current]
             args = node.args[:1] if isinstance(node.op, When) else node.args
             stack.extend(self._wait_for(current, args, ready))
@@ -231,7 +236,7 @@ class Evaluation:
         unwanted = [arg for arg in missing if not self._wanted[arg]]
         if position in self._sides:
             for arg in unwanted:
-                self._want(arg, ready)
+                self._want(arg, ready, self._behind[position])
             return []
         return unwanted
 
@@ -256,7 +261,7 @@ class Evaluation:
         run, indices = self._executor.run, self._where.indices
         given = [value for value, _ in args]
         value = joins.evaluate(node.op, given, lambda text: run.repair(node.name, text, indices))
-        cost = self._where.longest(cost for _, cost in args)
+        cost = self._behind.get(position, self._where).longest(cost for _, cost in args)
         if isinstance(node.op, Answer):
             self._where.scope.reach(value, cost)
             run.tell(AnswerEvent, node.name, indices, value=value)

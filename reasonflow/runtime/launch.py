@@ -9,12 +9,12 @@ from typing import Any
 import dspy
 
 from reasonflow.backends.protocol import Backend
-from reasonflow.compiler.allocate_budget import allocate_budget
+from reasonflow.compiler.allocate_budget import allocate_budget, can_finish
 from reasonflow.compiler.passes import lower
 from reasonflow.errors import BudgetExceeded
 from reasonflow.language.program import Traced
 from reasonflow.plan.budget import Budget
-from reasonflow.plan.explain import explain
+from reasonflow.plan.explain import Explanation, explain
 from reasonflow.plan.forecast import Costs, Size
 from reasonflow.plan.nodes import Call, Generate, Plan, Site, Within
 from reasonflow.runtime import dspy_report
@@ -64,8 +64,8 @@ def launch(traced: Traced, inputs: Mapping[str, Any], plan: Plan | None = None) 
     mine = _Launch(traced, inputs, plan=plan)
     try:
         job = mine.home.run(mine.execute, mine.key)
-    except BaseException:
-        mine.report()
+    except BaseException as error:
+        mine.failed(error)
         raise
     return _delivered(job, mine)
 
@@ -75,23 +75,26 @@ async def alaunch(traced: Traced, inputs: Mapping[str, Any], watch: Watch | None
     mine = _Launch(traced, inputs, watch)
     try:
         job = await mine.home.arun(mine.execute, mine.key)
-    except BaseException:
-        mine.report()
+    except BaseException as error:
+        mine.failed(error)
         raise
     return _delivered(job, mine)
 
 
-def planned(traced: Traced) -> tuple[Plan, int | None, Budget | None]:
-    """The lowered plan, the window of the engine it would run on, and its budget. Starts nothing.
+def explained(traced: Traced) -> Explanation:
+    """The lowered plan on the engine it would run on, within its budget. Starts nothing.
 
-    Raises BudgetExceeded where the budget cannot be kept.
+    Raises BudgetExceeded where the budget does not allow a single answer.
     """
     plan = lower(traced.plan)
     runtime = getattr(getattr(traced.lm, "engine", None), "runtime", None)
     backend = runtime.backend if isinstance(runtime, Runtime) else None
-    if traced.budget is not None:
-        plan = allocate_budget(plan, traced.budget, costs_of(backend, lambda site: backend))
-    return plan, None if backend is None else backend.window, traced.budget
+    window = None if backend is None else backend.window
+    if traced.budget is None:
+        return explain(traced.name, plan, window)
+    costs = costs_of(backend, lambda site: backend)
+    allocated = allocate_budget(plan, traced.budget, costs)
+    return explain(traced.name, allocated, window, traced.budget, finishes=can_finish(plan, traced.budget, costs))
 
 
 def costs_of(home: Backend | None, backend_of: Callable[[Site], Backend | None]) -> Costs:
@@ -218,6 +221,12 @@ class _Launch:
         for runtime in {id(found): found for found in (self.home, *self.runtimes.values())}.values():
             await runtime.arun(runtime.backend.start)
         self.run.begin(self.home.backend.fingerprint())
+
+    def failed(self, error: BaseException) -> None:
+        """In the caller's context: the record goes along with the error, an interruption's too."""
+        if getattr(error, "run", None) is None and self.run.wall_s:
+            error.run = self.run  # type: ignore[attr-defined]
+        self.report()
 
     def report(self, *, spending: bool = True) -> None:
         """In the caller's context, and also of a run that failed: what was spent was spent, but only once."""

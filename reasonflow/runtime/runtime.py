@@ -7,7 +7,6 @@ one loop. This is the package's one background thread; it starts with the first 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import itertools
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import TypeVar
 
 import anyio
 
+from reasonflow.backends import interpreter_exit
 from reasonflow.backends.protocol import Backend, Completion, Observer, Request
 from reasonflow.errors import BackendError, ProgramError
 from reasonflow.runtime.faults import Delivery, Restart, persist
@@ -157,7 +157,7 @@ class Runtime:
             if job.leave():
                 job.wait()
         except KeyboardInterrupt:
-            threading.Thread(target=self.close, name="reasonflow-close", daemon=True).start()
+            threading.Thread(target=self._end, args=self._retire(), name="reasonflow-close", daemon=True).start()
             raise
         except BaseException:
             if not job.future.done():
@@ -165,12 +165,20 @@ class Runtime:
 
     def close(self) -> None:
         """Stop the engine, then the loop. Idempotent; runs that are still going are cancelled."""
+        self._end(*self._retire())
+
+    def _retire(self) -> tuple[asyncio.AbstractEventLoop | None, threading.Thread | None]:
+        """Take no more work. What is left to end: nothing if it was closed before."""
+        if os.getpid() != self._pid:  # a forked child: all of it is the parent's, the lock too
+            return None, None
         with self._lock:
             loop, thread, self._closed = self._loop, self._thread, True
             self._loop = self._thread = None
-        if loop is None or thread is None or os.getpid() != self._pid:
-            return
+        return loop, thread
 
+    def _end(self, loop: asyncio.AbstractEventLoop | None, thread: threading.Thread | None) -> None:
+        if loop is None or thread is None:
+            return
         try:
             asyncio.run_coroutine_threadsafe(self._stop(), loop).result(_CLOSING_S)
         except TimeoutError:
@@ -233,9 +241,11 @@ def _cancelled() -> BackendError:
 _OPEN: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
-@atexit.register
 def _close_all() -> None:
     """Engines end on their own loops, before the interpreter takes their modules apart."""
     for runtime in list(_OPEN):
         runtime._jobs.silent = True
         runtime.close()
+
+
+interpreter_exit.runtimes_end(_close_all)

@@ -193,14 +193,15 @@ def test_a_real_engine_is_killed_twice(tmp_path: Path) -> None:
     command = [sys.executable, "-c", REAL, str(tmp_path)]
     for kill in (1, 2):
         # In a group of its own, so that nothing of a killed engine can outlive the test.
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
-            try:
-                while len(computed(tmp_path / "ends")) < 12 * kill:
-                    assert process.poll() is None, "it ended by itself: nothing was tested"
-                    time.sleep(0.01)
-                assert log.exists()
-            finally:
-                os.killpg(process.pid, signal.SIGKILL)
+        with (
+            (tmp_path / "said").open("w+") as said,
+            subprocess.Popen(command, stderr=said, start_new_session=True) as process,
+        ):
+            while len(computed(tmp_path / "ends")) < 12 * kill:
+                assert process.poll() is None, (tmp_path / "said").read_text()
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.SIGKILL)
+        assert log.exists()
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert len(record(tmp_path / "run")) == 8

@@ -38,6 +38,8 @@ class Features:
     effects: bool = True
     choices: bool = True
     """Conditions, whose sides may start calls of their own once the condition is known."""
+    threads: bool = True
+    """Plain functions, which run in threads and so take a time of their own."""
 
 
 EVERYTHING = Features()
@@ -115,7 +117,7 @@ def brittle(value: Any) -> Any:
     return value
 
 
-def several(value: Any) -> list[str]:
+async def several(value: Any) -> list[str]:
     return [f"{value}/{number}" for number in range(digest("several", str(value)) % 5)]
 
 
@@ -123,15 +125,19 @@ def holds(value: Any) -> bool:
     return digest("holds", str(value)) % 2 == 0
 
 
+async def holds_later(value: Any) -> bool:
+    return holds(value)
+
+
 def seldom(value: Any) -> bool:
     return digest("seldom", str(value)) % 4 == 0
 
 
-def numbers(values: Any) -> list[int]:
+async def numbers(values: Any) -> list[int]:
     return [digest("numbers", str(value)) % 4 for value in values]
 
 
-def scores(values: Any) -> list[float | None]:
+async def scores(values: Any) -> list[float | None]:
     return [None if not value else float(digest("scores", str(value)) % 10) for value in values]
 
 
@@ -205,7 +211,7 @@ class _Builder:
         return rf.select(items, scores=rf.call(scores, items))
 
     def called(self, depth: int) -> Any:
-        functions: list[Any] = [echo, echo_later, dspy_module]
+        functions: list[Any] = [echo_later, *([echo, dspy_module] if self.features.threads else [])]
         if self.features.failures:
             functions.append(brittle)
         value = self.value(depth)
@@ -218,7 +224,7 @@ class _Builder:
         return rf.loop(lambda state: body(state), self.value(0), until, max_rounds=self.draw.randint(1, 3))
 
     def chosen(self, depth: int) -> Any:
-        condition = rf.call(holds, self.value(depth))
+        condition = rf.call(holds_later, self.value(depth))
         return rf.when(condition, self.body(depth), self.body(depth))
 
     def raced(self, depth: int) -> Any:

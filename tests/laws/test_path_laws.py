@@ -12,7 +12,7 @@ from tests.laws.observing import Outcome, outcome
 from tests.laws.random_engines import Answers
 from tests.laws.random_programs import Features, random_program
 
-EXAMPLES = 150
+EXAMPLES = 100
 MANY = 2_000
 
 
@@ -42,15 +42,16 @@ def timed(seed: int, features: Features, sequential: int | None) -> tuple[Outcom
 
 def disagreements(seeds: range) -> list[str]:
     """Runs whose sequential tokens are not the seconds they took, with and without a sequential budget."""
-    plain = Features(races=False, budgets=False, failures=False, effects=False, choices=False)
+    plain = Features(races=False, budgets=False, failures=False, effects=False, threads=False)
     found: list[str] = []
     for seed in seeds:
         free, seconds = timed(seed, plain, None)
         if free.run is not None and _all_went_well(free) and seconds != free.run.sequential_tokens:
             found.append(f"{seed}: {free.run.sequential_tokens} sequential tokens, {seconds:.0f} s")
         limit = max(60, int(seconds) * 2 // 3)
-        _, seconds = timed(seed, plain, limit)
-        if seconds > limit:
+        cut, seconds = timed(seed, plain, limit)
+        # What comes behind a branch that failed has waited for it, which no way to a value tells.
+        if seconds > limit and cut.run is not None and not cut.run.failures:
             found.append(f"{seed}: {seconds:.0f} s under a budget of {limit} sequential tokens")
     return found
 

@@ -10,6 +10,7 @@ import pytest
 
 import reasonflow as rf
 from reasonflow.compiler.stop_early import stop_early
+from reasonflow.errors import AnswerError
 from reasonflow.language.program import trace
 from reasonflow.plan.nodes import Each, Fork, Generate
 
@@ -92,3 +93,30 @@ def test_a_quorum_does_not_cost_a_fork_the_branches_it_must_have(least: int | No
     done = sum(span.outcome == "done" for span in out.run.spans)
     assert done >= max(3, least or 0)
     assert done < 5 or least == 5
+
+
+def test_a_group_that_is_decided_asks_for_nothing_again() -> None:
+    class Fields(rf.Program):
+        def __init__(self) -> None:
+            self.solve = rf.Generate("problem -> answer", style="fields", retries=2)
+
+        def plan(self, problem: Any) -> Any:
+            return rf.quorum(self.solve(problem=problem, n=5), by="answer")
+
+    asked: list[int] = []
+
+    def answer(prompt: str, seed: int | None, index: int) -> str:
+        asked.append(index)
+        return "[[ ## answer ## ]]\n1" if index else "no field at all"
+
+    lm = rf.scripted(answer, latency=lambda request, index: 0.01 + 0.03 * index)
+    with dspy.context(lm=lm):
+        out = Fields()(problem="p")
+    assert out.answer == "1"
+    assert len(asked) == 5, "the unreadable first sample has no say any more"
+
+
+def test_a_branch_that_gives_nothing_is_not_taken_for_a_cancelled_one() -> None:
+    program = Made(lambda solve, p: rf.quorum(rf.each(["a", "b"], lambda item: solve(problem=item).answer)))
+    with dspy.context(lm=rf.scripted("no answer at all")), pytest.raises(AnswerError, match="no ballot"):
+        program(problem="p")

@@ -13,7 +13,7 @@ from reasonflow.plan.forecast import Costs, Demand, Forecast, Level, Levels, Siz
 from reasonflow.plan.nodes import Fork, Generate, Plan
 
 COSTS = Costs(template_tokens=lambda site: 10, max_tokens=lambda site: 100)
-HALF = Level(0.5, 0.0)
+HALF, FIFTY = Level(0.5, 0.0), Level(1.0, 50.0)
 
 
 class Made(rf.Program):
@@ -35,7 +35,7 @@ def plan_of(make: Callable[[Any, Any], Any]) -> Plan:
     return trace(Made(make)).plan
 
 
-def forecast(make: Callable[[Any, Any], Any], level: Level = Level(1.0, 50.0)) -> Forecast:
+def forecast(make: Callable[[Any, Any], Any], level: Level = FIFTY) -> Forecast:
     return Forecast(plan_of(make), [Size(5)], COSTS, level)
 
 
