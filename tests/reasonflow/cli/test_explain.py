@@ -41,3 +41,21 @@ def test_wrong_input_ends_with_2(
     assert out == ""
     assert err.startswith("error: ")
     assert says in err
+
+
+def test_a_budget_shows_what_each_call_may_write(
+    reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reasonflow("explain", "pdr", "--budget", "sequential=16k") == 0
+    out = capsys.readouterr().out
+    assert "budget: 16,000 sequential tokens" in out
+    assert "16,000 sequential" in out
+    assert "output tokens a sample" in out
+    assert reasonflow("explain", "pdr", "--budget", "sequential=16k", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["budget"] == {"sequential": 16_000}
+    assert told["bound"]["sequential_tokens"] == 16_000
+    assert reasonflow("explain", "pdr", "--budget", "sequential=500") == 0
+    assert "too little to finish" in capsys.readouterr().out
+    assert reasonflow("explain", "pdr", "--budget", "sequential=20") == 1
+    assert "needs at least" in capsys.readouterr().err

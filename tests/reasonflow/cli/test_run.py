@@ -101,3 +101,22 @@ def test_every_command_has_examples(
     shown = capsys.readouterr().out
     assert "Examples:" in shown
     assert f"reasonflow {words}" in shown.partition("Examples:")[2]
+
+
+def test_a_run_that_is_cut_prints_its_answer_and_says_so(
+    answers: list[str], reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reasonflow("run", "sequential_refine", "p", "--budget", "calls=2") == 0
+    out, err = capsys.readouterr()
+    assert out == "42\n"
+    assert "cut short: the budget leaves no room for loop/refine[1]" in err
+    assert "2 calls" in err
+
+
+def test_a_budget_without_room_for_an_answer_is_an_error(
+    answers: list[str], reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reasonflow("run", "self_consistency", "p", "--budget", "total=20") == 1
+    assert "needs at least" in capsys.readouterr().err
+    assert reasonflow("run", "self_consistency", "p", "--budget", "tokens=20") == 2
+    assert "sequential" in capsys.readouterr().err
