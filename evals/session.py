@@ -19,7 +19,7 @@ from reasonflow.evals.dataset import Problem
 from reasonflow.evals.judging import Judge, Verdict, recorded_answer, repeats
 from reasonflow.evals.record import Record
 from reasonflow.evals.samples import Key, Sample
-from reasonflow.evals.spending import Spending, squeezed
+from reasonflow.evals.spending import Spending
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime.ambient import surrounded
 from reasonflow.runtime.events import Watch
@@ -135,17 +135,12 @@ class Session:
 
     def _spoilt(self, key: Key, ended: _Ended, ledger: Ledger, spending: Spending) -> bool:
         """Whether the shared budget cut or squeezed a run, so that it is no result. A larger budget repeats it."""
-        less = ended.run is not None and squeezed(ended.run, self._default_max_tokens())
+        less = ended.run is not None and ended.run.squeezed
         if not (ended.cut or less) or not spending.is_to_blame(ledger, self.budget):
             return False
         if less and self.record is not None:
             self.record.forget(key)  # texts that were cut short would be taken for whole ones
         return True
-
-    def _default_max_tokens(self) -> int | None:
-        runtime = getattr(getattr(self.lm, "engine", None), "runtime", None)
-        found: int | None = None if runtime is None else runtime.backend.default_max_tokens
-        return found
 
     async def _call(
         self, problem: Problem, key: Key, seed: int, ledger: Ledger | None, threads: anyio.CapacityLimiter

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 
 from reasonflow.errors import InputError
 from reasonflow.evals.samples import Sample
 from reasonflow.plan.budget import Budget
-from reasonflow.plan.nodes import Generate
 from reasonflow.runtime.ambient import ambient
 from reasonflow.runtime.ledger import Amount, Ledger
 from reasonflow.runtime.price import FREE_OF_CHARGE, Price
-from reasonflow.runtime.record import Span
 
 _AMOUNTS = ("total", "calls", "dollars")
 
@@ -119,27 +116,6 @@ class Spending:
             return  # it failed before it spent anything, which says nothing of the others
         before = self._largest or Amount()
         self._largest = Amount(**{name: max(getattr(before, name), getattr(spent, name)) for name in _AMOUNTS})
-
-
-def squeezed(run: Any, default_max_tokens: int | None) -> bool:
-    """Whether a budget left a run less than its program asks for: fewer branches, cut prompts, texts cut short.
-
-    default_max_tokens: of the engine, for call sites that set no cap.
-    """
-    if any("the budget leaves" in said for said in (*run.repairs, *run.failures)):
-        return True
-    explained = run.explain()
-    caps = {n.name: n.op.site.sampling.max_tokens for n in explained.plan.walk() if isinstance(n.op, Generate)}
-
-    def full(span: Span) -> float:
-        room = None if explained.window is None else explained.window - span.input_tokens
-        limits = (caps.get(span.node) or default_max_tokens, room)
-        return min((limit for limit in limits if limit is not None), default=float("inf"))
-
-    return any(
-        span.finish_reason == "length" and span.max_tokens is not None and span.max_tokens < full(span)
-        for span in run.spans
-    )
 
 
 def check_overall(budget: Budget) -> None:

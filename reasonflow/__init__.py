@@ -25,6 +25,7 @@ from reasonflow.runtime.ledger import limit
 from reasonflow.runtime.notes import note
 
 # isort: split
+from reasonflow.evals.evaluate import evaluate
 from reasonflow.evals.metrics import math_equal
 from reasonflow.programs.chain_of_thought import ChainOfThought
 from reasonflow.programs.pdr import PDR
@@ -45,6 +46,7 @@ __all__ = [
     "answer",
     "call",
     "each",
+    "evaluate",
     "events",
     "fork",
     "limit",

@@ -21,8 +21,8 @@ FLOORS = ("programs", "optimizers", "evals")
 EXPORTS = frozenset(
     {
         "Budget", "ChainOfThought", "Choice", "Generate", "PDR", "Program", "ReasonFlowError", "SelfConsistency",
-        "SequentialRefine", "answer", "call", "each", "events", "fork", "limit", "loop", "math_equal", "note",
-        "quorum", "race", "scripted", "select", "vllm", "vote", "when", "within",
+        "SequentialRefine", "answer", "call", "each", "evaluate", "events", "fork", "limit", "loop", "math_equal",
+        "note", "quorum", "race", "scripted", "select", "vllm", "vote", "when", "within",
     }
 )  # fmt: skip
 """What users may rely on. Changing this list is a decision, and a line in the changelog."""

@@ -16,7 +16,9 @@ def explain(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Bounds and settings for this model; no engine starts.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Bounds for it: embedded, a folder, or a Hugging Face name. No engine starts.")
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(metavar="LIMITS", help="Of each run: sequential=16k, total=, calls=, seconds=, dollars=."),

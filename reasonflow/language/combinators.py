@@ -250,8 +250,8 @@ def select(items: Any, *, indices: Any = None, scores: Any = None, k: int | None
 def answer(value: Any) -> Ref:
     """`value`, marked as an answer: what a run that is cut short may return. Of several the latest counts.
 
-    As a statement of its own it marks a partial answer: `rf.answer(rf.vote(drafts, by="answer"))`. No model call is made
-    for it alone.
+    As a statement of its own it marks a partial answer: `rf.answer(rf.vote(drafts, by="answer"))`. No model call is
+    made for it alone.
     """
     current = the_tracer("answer")
     source = current.lift(value)

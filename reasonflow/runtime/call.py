@@ -182,6 +182,8 @@ class ModelCall:
         finally:
             if granted.hold is not None:
                 granted.hold.settle(draw.spent(self.maker.price))
+                cut_off = limit != self._limit(granted.prompt, None) and draw.ran_out
+                self.maker.run.squeezed |= granted.squeezed or cut_off
             self._collect(draw)
         if draw.decided:
             self._fill(samples, BranchCancelled(OUTVOTED))

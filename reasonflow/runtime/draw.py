@@ -75,6 +75,11 @@ class Draw:
             self.keep(sample, completion)
         self._finish(sample, completion)
 
+    @property
+    def ran_out(self) -> bool:
+        """Whether a sample wrote all it was allowed to and had more to say."""
+        return any(completion.finish_reason == "length" for _, _, completion in self.ended.values())
+
     def spent(self, price: Price) -> Amount:
         """What the samples took, the cancelled ones as far as they had come."""
         all_of_them = [*(completion for _, _, completion in self.ended.values()), *self.cancelled]

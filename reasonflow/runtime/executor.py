@@ -131,6 +131,7 @@ class Executor:
             return full
         width = self.calls.allotter.branches(op, full, where.frame, position)
         if width < full:
+            self.run.squeezed = True
             self.run.repair(node.name, f"the budget leaves room for {width} of {full} branches", where.indices)
         return width
 

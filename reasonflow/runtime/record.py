@@ -91,6 +91,8 @@ class Run:
         """Whether it came to its end by itself: no budget cut it, and nothing failed that it needed."""
         self.cut = ""
         """What cut it short; empty where nothing did."""
+        self.squeezed = False
+        """Whether a budget left it less than its program asks for: fewer branches, shorter prompts or texts."""
         self.wall_s = 0.0
         self.requests = 0
         self.streamed = False
@@ -276,6 +278,7 @@ class Run:
             "seed": self.seed,
             "complete": self.complete,
             "cut": self.cut,
+            "squeezed": self.squeezed,
             "usage": {**asdict(self.usage), "total_tokens": self.usage.total_tokens},
             "sequential_tokens": self.sequential_tokens,
             "token_latency": self.token_latency,

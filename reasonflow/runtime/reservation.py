@@ -31,6 +31,8 @@ class Granted:
     """Output tokens of each sample; None: what its site and the engine say."""
     hold: Hold | None = None
     """To be settled when the samples have ended; None where no budget limits the call."""
+    squeezed: bool = False
+    """The budget took samples from it, or a part of its prompt."""
 
 
 async def grant(
@@ -70,7 +72,8 @@ async def grant(
             )
             hold = ledger.reserve(amount)
             if hold is not None:
-                return Granted(prompt, cut, allotment.width, cap, hold)
+                squeezed = allotment.width < ask.width or prompt != fitting.render()[0]
+                return Granted(prompt, cut, allotment.width, cap, hold, squeezed)
             if not ledger.waits_for_settlements():
                 raise exceeded(name, scope)  # here too
             await ledger.settlement()

@@ -7,16 +7,16 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
+from typing import Any
 
-import click
 import pytest
 import typer
 
 from reasonflow.cli.main import app, register
 
 SHARED = {
-    "--json": "True or False",
-    "--model": "embedded, a folder, or a Hugging Face name.",
+    "--json": "JSON object",
+    "--model": "embedded, a folder, or a Hugging Face name",
     "--set": "KEY=VALUE",
     "--signature": "DSPy signature",
     "--seed": "Equal seeds draw equal samples",
@@ -27,17 +27,16 @@ SHARED = {
     "--budget": "sequential",
     "--repeats": "each arm",
 }
-"""Options that several commands have, and what the help of each must say (for a flag nothing)."""
-SAME_TYPE = frozenset(SHARED) - {"--json"}
+"""Options that several commands have, and what the help of each must say."""
 
 
-def commands() -> dict[str, click.Command]:
+def commands() -> dict[str, Any]:
     """Every command by the words that call it."""
     if not app.registered_commands:
         register()
-    found: dict[str, click.Command] = {}
+    found: dict[str, Any] = {}
 
-    def walk(words: str, command: click.Command) -> None:
+    def walk(words: str, command: Any) -> None:
         below = getattr(command, "commands", None)
         if below is None:
             found[words] = command
@@ -52,11 +51,11 @@ def commands() -> dict[str, click.Command]:
 COMMANDS = commands()
 
 
-def options(command: click.Command) -> list[click.Parameter]:
+def options(command: Any) -> list[Any]:
     return [parameter for parameter in command.params if parameter.param_type_name == "option"]
 
 
-def name(option: click.Parameter) -> str:
+def name(option: Any) -> str:
     return next(word for word in option.opts if word.startswith("--"))
 
 
@@ -90,8 +89,8 @@ def test_an_option_means_the_same_everywhere() -> None:
     types: dict[str, set[str]] = defaultdict(set)
     for command in COMMANDS.values():
         for option in options(command):
-            if name(option) in SAME_TYPE:
-                types[name(option)].add(option.type.name)
+            if name(option) in SHARED:
+                types[name(option)].add(str(option.display_type))
     assert {option: kinds for option, kinds in types.items() if len(kinds) > 1} == {}
 
 
@@ -103,7 +102,7 @@ def test_options_that_several_commands_share_are_listed_here_and_say_the_same() 
             told[name(option)].append(f"{option.metavar or ''} {text}")
     shared = {option for option, texts in told.items() if len(texts) > 1}
     assert shared <= set(SHARED) | {"--help"}, "an option of several commands belongs into the list"
-    for option in shared & SAME_TYPE:
+    for option in shared & set(SHARED):
         for text in told[option]:
             assert SHARED[option] in text, f"{option}: {text!r}"
 
