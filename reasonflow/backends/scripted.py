@@ -78,6 +78,10 @@ class ScriptedBackend:
     latency: seconds per sample, spent on `clock` (real time by default; a `VirtualClock` jumps). None: no time at all.
     kv_blocks: blocks the prefix cache holds; None: room for `max_running` full windows.
 
+    An EngineDead in place of a text kills the engine: everybody in flight gets it, and everybody after. A cancelled
+    sample has generated its text's tokens in proportion to its time. A request takes as many steps as its longest
+    sample has tokens, and requests beside each other share none.
+
     One instance serves one event loop at a time.
     """
 

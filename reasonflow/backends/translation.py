@@ -96,7 +96,8 @@ def their_error(error: Exception, model: str) -> Any:
     if isinstance(error, EngineStartError):
         return lm15.ConfigurationError(message)
     if isinstance(error, EngineDead):
-        return lm15.ProviderError(f"{message}\nfix: close it with lm.engine.close() and open {model!r} again")
+        fix = "" if error.fix else f"\nfix: close it with lm.engine.close() and open {model!r} again"
+        return lm15.ProviderError(message + fix)
     if isinstance(error, BackendError):
         return lm15.ServerError(message) if error.transient else lm15.ProviderError(message)
     if isinstance(error, InputError):

@@ -188,7 +188,7 @@ def _second_death(error: EngineDead) -> EngineDead:
     dead = EngineDead(
         f"the engine died again after it had been restarted: {error.what}",
         why=error.why,
-        fix=error.fix or "run `reasonflow doctor`, then open the engine again",
+        fix=error.fix or "close it with lm.engine.close() and open it again; if that fails, run `reasonflow doctor`",
     )
     dead.restartable, dead.__cause__ = False, error
     return dead

@@ -13,7 +13,9 @@ import pytest
 from dspy.utils.exceptions import ContextWindowExceededError, LMError, LMProviderError, LMUnsupportedFeatureError
 
 from reasonflow.backends.bridge import scripted, vllm
+from reasonflow.backends.protocol import Piece
 from reasonflow.backends.registry import EngineSpec, engine_for
+from reasonflow.backends.scripted import ScriptedBackend
 from reasonflow.errors import BackendError, EngineDead, ProgramError, UnknownName
 from reasonflow.language.tracing import ProgramSites, Tracer, tracing
 
@@ -317,6 +319,27 @@ def test_a_stream_says_what_complete_says(make: Any) -> None:
     assert "".join(d.text for d in deltas if d.type == "thinking") == "hm"
     assert events[-1].finish_reason == whole.finish_reason == "stop"
     assert events[-1].usage.output_tokens == whole.usage.output_tokens
+
+
+@pytest.mark.parametrize(("then", "fails"), [("one two three", False), ("another text", True)])
+def test_a_stream_goes_on_where_a_restarted_engine_says_the_same(make: Any, then: str, fails: bool) -> None:
+    lm = make(lambda prompt, seed, index: then)
+    runtime = lm.engine.runtime
+
+    class Dying(ScriptedBackend):
+        async def generate(self, request: Any, observe: Any = None) -> Any:
+            observe(Piece(index=0, text="one "))
+            raise EngineDead("gone")
+
+    runtime.backend = Dying("x")
+    request = dspy.lm15.Request(model="scripted", messages=(dspy.lm15.Message.user("q"),))
+    events = lm.engine.stream(request)
+    if fails:
+        with pytest.raises(dspy.lm15.ProviderError, match="the stream broke off"):
+            list(events)
+        return
+    texts = [event.delta.text for event in events if event.type == "delta"]
+    assert "".join(texts) == "one two three"
 
 
 def test_a_stream_that_fails_raises_the_engines_error(make: Any) -> None:
