@@ -42,9 +42,11 @@ class SampleGroup:
                 raise news
             self._take(news)
         except Exception as error:  # an observer's own error is the caller's to see
-            self.result.set_exception(error)
+            if not self.result.done():
+                self.result.set_exception(error)
             return
-        if len(self._done) == len(self._places):
+        # An observer may have cancelled the request at the end of its last sample.
+        if len(self._done) == len(self._places) and not self.result.done():
             self.result.set_result(tuple(self._done[place] for place in range(len(self._places))))
 
     def leave(self, news: Sequence[Update]) -> None:

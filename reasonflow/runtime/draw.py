@@ -109,7 +109,8 @@ class Draw:
         self.ended[sample] = (record, span, completion)
         if (self.last or not isinstance(record, Hole)) and self.decide(sample, record) and not self.decided:
             self.decided = True
-            self.enough()
+            if len(self.ended) + len(self.cancelled) < len(self.samples):
+                self.enough()
 
 
 def journal_key(program: str, path: str, sample: int, attempt: int, prompt: Prompt, sampling: Sampling) -> str:

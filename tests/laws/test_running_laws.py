@@ -57,4 +57,4 @@ def test_no_budget_is_overspent_in_ten_thousand_random_plans(
     with capsys.disabled():
         print(f"\n{MANY:,} random cases, {kinds.pop('ledgers'):,} ledgers; runs: {dict(kinds.most_common())}")
         print("; ".join(f"{law}: {len(found[law])} broken" for law in LAWS))
-    assert {law: texts[:5] for law, texts in found.items()} == {}
+    assert {law: texts[:5] for law, texts in found.items() if texts} == {}
