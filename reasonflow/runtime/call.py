@@ -28,7 +28,7 @@ from reasonflow.runtime.scheduler import Ticket
 from reasonflow.runtime.scope import Scope
 from reasonflow.runtime.seeds import sample_seed
 from reasonflow.runtime.tally import OUTVOTED, tallies
-from reasonflow.runtime.values import Cost, Hole, longest
+from reasonflow.runtime.values import Cost, Furthest, Hole, longest
 
 if TYPE_CHECKING:
     from reasonflow.runtime.calls import CallMaker
@@ -61,6 +61,8 @@ class Place:
     position: int
     indices: tuple[int, ...]
     """Branch, round and sample numbers on the way to it, outermost first."""
+    furthest: Furthest
+    """Told how far the call has come, also where it fails."""
 
 
 class ModelCall:

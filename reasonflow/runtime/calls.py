@@ -17,7 +17,7 @@ from reasonflow.runtime.journal import Journal
 from reasonflow.runtime.price import Price
 from reasonflow.runtime.record import Run
 from reasonflow.runtime.runtime import Runtime
-from reasonflow.runtime.values import Cost
+from reasonflow.runtime.values import Cost, longest
 
 
 @dataclass(slots=True)
@@ -51,6 +51,7 @@ class CallMaker:
             await call.draw()
             await call.ask_again()
         finally:
+            place.furthest.reach(longest(call.costs))
             if call.completions:
                 self.made.append(call.told())
         return call.outcome()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import anyio
@@ -21,7 +21,7 @@ from reasonflow.runtime.events import Joined
 from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.record import Run
 from reasonflow.runtime.scope import Scope
-from reasonflow.runtime.values import FREE, Cost, longest
+from reasonflow.runtime.values import FREE, Cost, Furthest, longest
 
 Outcome = tuple[Any, Cost]
 """A value, and what the longest way to it cost."""
@@ -39,6 +39,8 @@ class Where:
     """Branch, round and sample numbers on the way, outermost first."""
     entry: Cost = FREE
     """The longest way to where the plan begins: nothing in it starts earlier, whatever it reads."""
+    furthest: Furthest = field(default_factory=Furthest)
+    """How far the calls of this branch have come: who waits for a branch that fails has waited for them."""
 
     def at(self, *indices: int) -> Where:
         """The same, some numbers deeper."""

@@ -27,7 +27,7 @@ from reasonflow.runtime.ledger import Ledger
 from reasonflow.runtime.notes import NOTES
 from reasonflow.runtime.record import Run, label
 from reasonflow.runtime.tally import OUTVOTED, tallies
-from reasonflow.runtime.values import FREE, Cost, Hole
+from reasonflow.runtime.values import FREE, Cost, Hole, longest
 
 FATAL = (EngineDead, EngineStartError, ProgramError)
 """Errors no other branch can make up for."""
@@ -49,7 +49,7 @@ class Executor:
         where = where.after(cost for _, cost in args)
         match node.op:
             case Generate():
-                place = Place(where.scope, where.frame, position, where.indices)
+                place = Place(where.scope, where.frame, position, where.indices, where.furthest)
                 return await self.calls.generate(node, [value for value, _ in args], where.entry, place)
             case Fork(n=n):
                 bodies: list[list[Outcome] | Hole] = [[(index, FREE), *args] for index in range(n)]
@@ -95,8 +95,9 @@ class Executor:
         width = self._affordable(node, op, position, len(bodies), where)
 
         async def branch(index: int, inputs: list[Outcome], inside: Where) -> None:
+            mine = replace(inside.at(index), furthest=where.furthest.inside())
             try:
-                results[index], cost = await self.evaluate(op.body, inputs, inside.at(index))
+                results[index], cost = await self.evaluate(op.body, inputs, mine)
                 costs.append(cost)
             except FATAL as error:
                 fatal.append(error)
@@ -104,6 +105,7 @@ class Executor:
                 return
             except Exception as error:
                 results[index] = self.hole(node.name, (*where.indices, index), error)
+                costs.append(mine.furthest.cost)
             if decided(index, results[index]):
                 group.cancel_scope.cancel()
 
@@ -185,7 +187,9 @@ class Executor:
         with where.scope.inside(ledger, where.entry) as scope:
             frame = Frame(op.body, scope, where.frame, position)
             with frame.attached(), scope.deadline(*self.deadline(ledger, label(node.name, where.indices))):
-                outcome, cut = await self.bounded(op.body, args, replace(where, scope=scope, frame=frame))
+                outcome, cut = await self.bounded(
+                    op.body, args, replace(where, scope=scope, frame=frame, furthest=where.furthest.inside())
+                )
         if cut is not None:
             self.run.repair(node.name, f"cut short: {cut.what}", where.indices)
         return outcome
@@ -205,7 +209,8 @@ class Executor:
             if cut is None or isinstance(error, FATAL):
                 raise
             if scope.answer is not None:
-                return scope.answer, cut
+                answer, way = scope.answer
+                return (answer, longest([way, where.furthest.cost])), cut
             if error is cut:
                 raise
             raise BudgetExceeded(cut.what, why=cut.why, fix=cut.fix) from error

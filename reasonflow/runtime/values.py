@@ -113,6 +113,27 @@ class Cost:
 FREE = Cost()
 
 
+class Furthest:
+    """The longest way that calls of a branch have come, also where the branch gives nothing in the end."""
+
+    __slots__ = ("_outer", "cost")
+
+    def __init__(self, outer: Furthest | None = None) -> None:
+        self.cost = FREE
+        self._outer = outer
+
+    def reach(self, cost: Cost) -> None:
+        """A call has ended there; what is around the branch has come as far."""
+        if cost.sequential > self.cost.sequential:
+            self.cost = cost
+            if self._outer is not None:
+                self._outer.reach(cost)
+
+    def inside(self) -> Furthest:
+        """Of a branch in this one."""
+        return Furthest(self)
+
+
 def longest(costs: Iterator[Cost] | list[Cost]) -> Cost:
     """The most expensive of several ways that must all have ended."""
     best = FREE
