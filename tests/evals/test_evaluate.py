@@ -78,9 +78,9 @@ def test_several_samples_of_an_example_stand_beside_each_other() -> None:
 
 
 def test_as_many_calls_as_the_engine_takes_are_in_flight() -> None:
-    lm = scripted(latency=0.1, max_running=7)
+    lm = scripted(latency=0.3, max_running=7)
     found = run(lm=lm)
-    assert found.report().wall_s < 0.45
+    assert found.report().wall_s < 1.5, "ten calls one by one take three seconds"
 
 
 def test_it_reads_well_in_a_terminal_and_in_a_notebook() -> None:

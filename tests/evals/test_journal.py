@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reasonflow.backends.protocol import Completion
@@ -73,6 +73,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     log.close()
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_cut_anywhere_loses_one_call_at_most(data: st.DataObject) -> None:
     import tempfile

@@ -16,7 +16,11 @@ from reasonflow.backends.vllm import VllmBackend
 from reasonflow.errors import EngineDead, EngineStartError
 from reasonflow.runtime.runtime import Runtime
 
-pytestmark = pytest.mark.engine
+pytestmark = [
+    pytest.mark.engine,
+    # vLLM leaves the ZeroMQ context of an engine in a process of its own to the garbage collector.
+    pytest.mark.filterwarnings("ignore:[Uu]nclosed context:ResourceWarning"),
+]
 
 OPTIONS: dict[str, Any] = {"in_process": False, "max_model_len": 1024, "kv_cache_gib": 0.25}
 
