@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from reasonflow.evals.performance.cancel import Cancelling
+    from rich.console import Console
+
+    from reasonflow.evals.performance.cancel import Cancelling, Trial
     from reasonflow.evals.performance.overhead import Overhead
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of ReasonFlow itself.")
@@ -45,11 +48,17 @@ def overhead(
 @app.command()
 def cancel(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each arm after a warm-up.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Runs of each arm after a warm-up, each with a seed of its own.")
+    ] = 4,
     model: Annotated[str, typer.Option(help="embedded, a folder, or a Hugging Face name.")] = "embedded",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="The engine's own log on standard error.")] = False,
 ) -> None:
-    """What races, quorums and deadlines save, and how fast cancelled samples leave the engine.
+    """What races and quorums save against waiting for all, and how fast cancelled samples leave the engine.
+
+    On one engine, the arms alternating: a vote and its quorum; two calls, their race, and the same race written by hand
+    with asyncio; a run whose task is cancelled, whose caller is interrupted, whose time is up. Takes a minute after the
+    engine's start.
 
     Examples:
 
@@ -71,28 +80,33 @@ def _print_cancelling(result: Cancelling) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from reasonflow.evals.performance.cancel import arms
+    from reasonflow.evals.performance.cancel import ARMS
 
-    table = Table(title="Medians of each arm", box=None, pad_edge=False, title_justify="left")
-    for name in ("arm", "wall s", "tokens generated", "steps to idle (most)", "ms to idle (most)"):
-        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
-    for arm in arms(result):
-        trials = result.of(arm)
-        steps = [trial.steps for trial in trials if trial.steps is not None]
-        idle = [trial.idle_ms for trial in trials if trial.idle_ms is not None]
-        tokens = statistics.median(trial.tokens for trial in trials)
-        table.add_row(
-            arm,
-            f"{statistics.median(trial.wall_s for trial in trials):.2f}",
-            f"{tokens:.0f}" if tokens else "–",
-            str(max(steps)) if steps else "–",
-            f"{max(idle):.0f}" if idle else "–",
-        )
+    table = Table(title="Each arm: wall time, and the worst of its cancellations", box=None, pad_edge=False)
+    table.title_justify = "left"
+    table.add_column("arm", no_wrap=True)
+    for name in ("s, median (least to most)", "tokens, mean", "saved at most", "steps to idle", "ms to idle"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for arm in ARMS:
+        table.add_row(arm, *_cells(result.of(arm)))
     console = Console(width=140)
-    console.print(table)
+    console.print(table, highlight=False)
     console.print("".join(f"\n{name}: {value}" for name, value in result.figures().items()), highlight=False)
-    made_of = {**result.engine, **result.hardware, **result.versions, "commit": result.commit or "unknown"}
-    console.print(f"\n{result.repeats} repeats; " + ", ".join(f"{name} {value}" for name, value in made_of.items()))
+    _print_made_of(console, result.repeats, {**result.engine, **result.hardware, **result.versions}, result.commit)
+
+
+def _cells(trials: Sequence[Trial]) -> tuple[str, ...]:
+    walls = [trial.wall_s for trial in trials]
+    saved = statistics.mean(trial.saved_at_most for trial in trials)
+    steps = [trial.steps for trial in trials if trial.steps is not None]
+    idle = [trial.idle_ms for trial in trials if trial.idle_ms is not None]
+    return (
+        f"{statistics.median(walls):.2f} ({min(walls):.2f} to {max(walls):.2f})",
+        f"{statistics.mean(trial.tokens for trial in trials):.0f}",
+        f"{saved:.0f}" if saved else "–",
+        str(max(steps)) if steps else "–",
+        f"{max(idle):.0f}" if idle else "–",
+    )
 
 
 def _print_table(result: Overhead) -> None:
@@ -112,5 +126,10 @@ def _print_table(result: Overhead) -> None:
         table.add_row(str(width), *cells, f"{result.of('ours', width).cpu_ms / best:.2f}")
     console = Console(width=140)
     console.print(table)
-    made_of = {**result.hardware, **result.versions, "commit": result.commit or "unknown"}
-    console.print(f"{result.repeats} repeats; " + ", ".join(f"{name} {value}" for name, value in made_of.items()))
+    _print_made_of(console, result.repeats, {**result.hardware, **result.versions}, result.commit)
+
+
+def _print_made_of(console: Console, repeats: int, made_of: dict[str, str], commit: str | None) -> None:
+    """What the figures were measured with."""
+    facts = ", ".join(f"{name} {value}" for name, value in {**made_of, "commit": commit or "unknown"}.items())
+    console.print(f"\n{repeats} repeats; {facts}", highlight=False)

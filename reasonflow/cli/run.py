@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reasonflow.cli.options import build, open_lm
 from reasonflow.errors import AnswerError, InputError, UnknownName
+
+if TYPE_CHECKING:
+    from reasonflow.runtime.record import Run
 
 
 def run(
@@ -63,12 +66,8 @@ def run(
         ) from error
     if explain:
         print(out.run.explain(), file=sys.stderr)
-    if out.run.cut:
-        used = out.run.usage
-        print(
-            f"cut short: {out.run.cut}; the answer is the latest of {used.calls} calls, {used.total_tokens:,} tokens",
-            file=sys.stderr,
-        )
+    if shortened := _shortened(out.run):
+        print(shortened, file=sys.stderr)
     if as_json:
         print(json.dumps({"output": out.toDict(), "run": out.run.to_json()}, indent=2, default=str))
         return
@@ -77,15 +76,34 @@ def run(
         print(out[name] if len(outputs) == 1 else f"{name}: {out[name]}")
 
 
+def _shortened(run: Run) -> str:
+    """What its budget did to a run; empty where it did nothing."""
+    used = run.usage
+    ended = used.calls - used.cancelled_calls
+    done = f"{ended} call{'' if ended == 1 else 's'} ended"
+    done += f", {used.cancelled_calls} cancelled" if used.cancelled_calls else ""
+    if run.cut:
+        return f"cut short: {run.cut}; {done}, {used.total_tokens:,} tokens used: the answer is the latest one by then"
+    if run.squeezed:
+        return f"the budget left less room than the program asks for; {done} (--explain shows where)"
+    return ""
+
+
 def _watched(made: Any, values: dict[str, str]) -> Any:
-    """The program's output; on a terminal a line on standard error shows how far it is."""
-    if not sys.stderr.isatty():
-        return made(**values)
+    """The program's output, with a line on standard error that shows how far it is; interrupted, it says what was done.
+
+    The call is a synchronous one: the first Ctrl-C takes the run out of the engine, a second one stops the engine.
+    """
     from reasonflow.cli.live import LiveLine
     from reasonflow.runtime.ambient import surrounded
 
-    with LiveLine() as line, surrounded(watch=line):
-        return made(**values)
+    line = LiveLine()
+    try:
+        with line, surrounded(watch=line, streamed=line.shown):
+            return made(**values)
+    except KeyboardInterrupt:
+        print(f"the run was cancelled and has left the engine: {line.text()}", file=sys.stderr)
+        raise
 
 
 def _values(words: list[str], names: tuple[str, ...]) -> dict[str, str]:

@@ -29,6 +29,8 @@ class Ambient:
     ledger: Ledger | None = None
     journal: Journal | None = None
     watch: Watch | None = None
+    streamed: bool = False
+    """Whether the watch wants to see every token."""
 
 
 _NOTHING = Ambient()

@@ -139,7 +139,7 @@ class _Launch:
         self.seeds = tuple(traced.bindings[name].seed for name in sites)
         explanation = explain(traced.name, self.plan, self.home.backend.window, traced.budget)
         self.run = Run(traced.name, explanation, next(iter(self.seeds), 0))
-        self.run.streamed = watch is not None
+        self.run.streamed = watch is not None or self.around.streamed
         for listener in (watch, self.around.watch):
             if listener is not None:
                 self.run.watch(listener)
