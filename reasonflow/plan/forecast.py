@@ -1,8 +1,9 @@
 """What a plan would take of a budget if every call wrote as much as one level allows: the ground on which caps stand.
 
 The level is a water line. At level L a call may write `L × weight` tokens, never more than its own cap and never less
-than its floor; below the floors there is only leaving branches out, all forks by the same share. Texts of branches that
-a later prompt reads count with a floor only: they are cut where they do not fit, while a single text is read whole.
+than its floor. Where not all branches have room at their floors some are left out, of all forks the same share. Texts
+of branches that a later prompt reads count with a floor only: they are cut where they do not fit, while a single text
+is read whole.
 """
 
 from __future__ import annotations
@@ -254,35 +255,37 @@ class Levels:
         sites = [node.op.site for node in plan.walk() if isinstance(node.op, Generate)]
         caps = [costs.max_tokens(site) or costs.window or _NO_WINDOW for site in sites]
         most = max((cap / site.weight for cap, site in zip(caps, sites, strict=True)), default=_LEAST)
-        tokens = [0.0]
+        self._tokens = [0.0]
         step = _LEAST
         while step < most:
-            tokens.append(step)
+            self._tokens.append(step)
             step *= _STEP
-        self._by_tokens = [Level(1.0, step) for step in (*tokens, most)]
-        self._by_share = [Level(share / _SHARES, 0.0) for share in range(1, _SHARES)]
+        self._tokens.append(most)
+        self._shares = [share / _SHARES for share in range(1, _SHARES + 1)]
 
     @property
     def top(self) -> Level:
         """Every call has its own cap."""
-        return self._by_tokens[-1]
+        return Level(self._shares[-1], self._tokens[-1])
 
     @property
     def bottom(self) -> Level:
         """Every call has its floor, every fork its fewest branches."""
-        return self._by_share[0]
+        return Level(self._shares[0], self._tokens[0])
 
     def highest(self, fits: Callable[[Level], bool]) -> Level | None:
-        """The highest level that fits: all branches if they have room at their floors, else as many as have.
+        """The highest level that fits: as many branches as have room at their floors, then as many tokens for those.
 
-        fits: true of every level below one that fits.
+        fits: true of every level that has fewer of both than one that fits.
         """
-        if fits(self._by_tokens[0]):
-            return _last(self._by_tokens, fits)
-        return _last(self._by_share, fits) if fits(self.bottom) else None
+        if not fits(self.bottom):
+            return None
+        share = _last(self._shares, lambda share: fits(Level(share, self._tokens[0])))
+        return Level(share, _last(self._tokens, lambda tokens: fits(Level(share, tokens))))
 
 
-def _last(items: Sequence[Level], fits: Callable[[Level], bool]) -> Level:
+def _last(items: Sequence[float], fits: Callable[[float], bool]) -> float:
+    """The last of the ascending items that fits; the first one does."""
     low, high = 0, len(items) - 1
     if fits(items[high]):
         return items[high]

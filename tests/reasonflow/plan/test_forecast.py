@@ -124,6 +124,15 @@ def test_the_highest_level_keeps_branches_before_tokens() -> None:
     assert levels.highest(fits(34)) is None
 
 
+def test_fewer_branches_for_want_of_calls_keep_their_tokens() -> None:
+    plan = plan_of(lambda s, p: s.solve(problem=p, n=4))
+    levels = Levels(plan, COSTS)
+    level = levels.highest(lambda level: Forecast(plan, [Size(5)], COSTS, level).root.total.calls <= 2)
+    assert width(plan, level) == 2
+    assert level is not None
+    assert level.tokens == levels.top.tokens
+
+
 def width(plan: Plan, level: Level | None) -> int:
     assert level is not None
     (op,) = [node.op for node in plan.nodes if isinstance(node.op, Generate)]

@@ -90,6 +90,13 @@ def test_calls_are_left_out_down_to_min_branches() -> None:
         run(Wide(4), rf.Budget(calls=3))
 
 
+def test_a_limit_of_calls_takes_branches_and_leaves_the_rest_their_tokens() -> None:
+    both = run(rf.SelfConsistency(n=8), rf.Budget(total=4_000, calls=3)).run
+    assert both.usage.calls == 3
+    assert all((span.max_tokens or 0) > 1_000 for span in both.spans), "three samples share what eight would have had"
+    assert both.squeezed
+
+
 def test_a_deadline_votes_among_those_that_are_done() -> None:
     out = run(rf.SelfConsistency(n=8), rf.Budget(seconds=0.4), latency=lambda request, index: 0.05 + 0.1 * index)
     assert out.answer in ("0", "1", "2")
