@@ -74,6 +74,8 @@ class Report:
     """Samples cut by the budget of their run."""
     cut_answered: int
     """Of these: with an answer."""
+    squeezed: int
+    """Samples that came to their end with less than their program asks for: a budget left no more."""
     resumed: int
 
     def to_json(self) -> dict[str, Any]:
@@ -141,6 +143,7 @@ def summarise(evaluation: Evaluation, *, program: str, benchmark: str, model: st
         lost_branches=sum(len(sample.failures) for sample in samples),
         incomplete=sum(not sample.complete for sample in samples),
         cut=sum(bool(sample.cut) for sample in samples),
+        squeezed=sum(sample.squeezed and not sample.cut for sample in samples),
         cut_answered=sum(bool(sample.cut) and not sample.error for sample in samples),
         resumed=evaluation.resumed,
     )
@@ -211,6 +214,9 @@ def _rows(report: Report) -> Iterable[tuple[str, str, str]]:
     if report.cut:
         runs = f"run{'s' if report.cut > 1 else ''}, {report.cut_answered} of them with an answer"
         yield "cut by the budget", str(report.cut), runs
+    if report.squeezed:
+        runs = f"run{'s' if report.squeezed > 1 else ''} left with fewer branches, shorter prompts or texts"
+        yield "squeezed by the budget", str(report.squeezed), runs
 
 
 def _resumed(report: Report) -> str:

@@ -48,6 +48,8 @@ class Sample:
     """False where the run was cut short and gave the latest answer it had."""
     cut: str = ""
     """What cut it short."""
+    squeezed: bool = False
+    """Whether a budget left it less than its program asks for: fewer branches, shorter prompts or texts."""
     repairs: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     """Branches lost on the way."""

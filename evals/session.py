@@ -215,6 +215,7 @@ def figures(run: Any) -> dict[str, Any]:
         "output_tokens": usage.output_tokens,
         "cached_tokens": usage.cached_tokens,
         "complete": run.complete,
+        "squeezed": run.squeezed,
         "repairs": tuple(run.repairs),
         "failures": tuple(run.failures),
     }

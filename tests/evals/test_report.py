@@ -174,3 +174,17 @@ def test_progress_on_a_terminal_is_one_line_that_goes_away() -> None:
     with Progress(Console(file=out, width=100, force_terminal=True), total=2) as progress:
         progress.ended(SAMPLES[0])
     assert "accuracy 100.0%" in out.getvalue()
+
+
+def test_runs_that_their_budget_squeezed_are_told_beside_those_it_cut() -> None:
+    found = report(
+        (
+            sample("a", 0, True, squeezed=True),
+            sample("b", 0, True, squeezed=True, complete=False, cut="no room"),
+            sample("c", 0, True),
+        )
+    )
+    assert (found.squeezed, found.cut) == (1, 1)
+    assert "run left with fewer branches" in shown(found)
+    assert found.to_json()["squeezed"] == 1
+    assert "squeezed" not in shown(report())

@@ -57,7 +57,14 @@ class Record(SimpleNamespace):
     def __init__(self, seed: int) -> None:
         usage = SimpleNamespace(calls=3, total_tokens=30, input_tokens=20, output_tokens=10, cached_tokens=15)
         super().__init__(
-            usage=usage, sequential_tokens=12, token_latency=5, complete=True, repairs=["x"], failures=[], seed=seed
+            usage=usage,
+            sequential_tokens=12,
+            token_latency=5,
+            complete=True,
+            squeezed=False,
+            repairs=["x"],
+            failures=[],
+            seed=seed,
         )
 
 
