@@ -34,8 +34,10 @@ class Job:
         self._work = work
         self._context = contextvars.copy_context()  # dspy.context(...) of the caller holds inside the run
         self._task: asyncio.Task[Any] | None = None
-        self._cancelled = False
-        loop.call_soon_threadsafe(self._start)
+
+    def start(self) -> None:
+        """Begin, if nobody has. A step of its own: an interruption before it leaves nothing running behind."""
+        self._loop.call_soon_threadsafe(self._start)
 
     def wait(self) -> Any:
         """The result, or what the work raised; CancelledError if it was cancelled. Interruptible at any time."""
@@ -54,8 +56,7 @@ class Job:
         return last
 
     def _start(self) -> None:
-        if self._cancelled:
-            self._end(asyncio.CancelledError())
+        if self._task is not None or self.future.done():
             return
         self._task = self._loop.create_task(self._work(), context=self._context)
         self._task.add_done_callback(self._finish)
@@ -76,9 +77,10 @@ class Job:
         self.future.set_exception(error)
 
     def _cancel(self) -> None:
-        self._cancelled = True
         if self._task is not None:
             self._task.cancel()
+        elif not self.future.done():
+            self._end(asyncio.CancelledError())
 
 
 class Jobs:
@@ -91,7 +93,7 @@ class Jobs:
         self._lock = threading.Lock()
 
     def join(self, key: Hashable, loop: asyncio.AbstractEventLoop, work: Work[Any]) -> Job:
-        """The job in flight under an equal key, or a new one. None joins nothing. Who gives up calls `leave`."""
+        """The job in flight under an equal key, or a new one: `start` it, `leave` it to give up. None joins nothing."""
         if key is None:
             return Job(self, None, loop, work)
         with self._lock:

@@ -78,6 +78,7 @@ class Runtime:
             )
         job = self._jobs.join(key, self._ready(), work)
         try:
+            job.start()
             result: T = job.wait()
         except asyncio.CancelledError:
             raise _cancelled() from None
@@ -98,6 +99,7 @@ class Runtime:
         job = self._jobs.join(key, loop, work)
         ended = asyncio.wrap_future(job.future)
         try:
+            job.start()
             result: T = await asyncio.shield(ended)
         except asyncio.CancelledError:
             caller = asyncio.current_task()

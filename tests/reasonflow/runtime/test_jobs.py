@@ -13,7 +13,7 @@ import pytest
 
 from reasonflow.backends.scripted import ScriptedBackend
 from reasonflow.errors import BackendError
-from reasonflow.runtime.jobs import Work
+from reasonflow.runtime.jobs import Jobs, Work
 from reasonflow.runtime.runtime import Runtime
 
 
@@ -244,3 +244,20 @@ def test_closing_the_engine_tells_those_who_wait(awaited: bool) -> None:
     thread.join(5)
     assert isinstance(got[0], BackendError)
     assert "closed while it ran" in got[0].why
+
+
+def test_a_job_that_is_left_before_it_starts_ends_and_never_runs() -> None:
+    ran: list[int] = []
+
+    async def work() -> None:
+        ran.append(1)
+
+    loop = asyncio.new_event_loop()
+    jobs = Jobs()
+    job = jobs.join("key", loop, work)
+    assert job.leave()
+    job.start()
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+    assert isinstance(job.future.exception(), asyncio.CancelledError)
+    assert ran == []
