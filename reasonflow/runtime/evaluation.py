@@ -200,6 +200,8 @@ class Evaluation:
         while stack:
             current = stack.pop()
             if self._wanted[current]:
+                if current in self._weak:
+                    stack.extend(self._need(current, ready))
                 continue
             self._wanted[current] = True
             if behind is not None:
@@ -207,6 +209,13 @@ class Evaluation:
             node = self._plan.nodes[current]
             args = node.args[:1] if isinstance(node.op, When) else node.args
             stack.extend(self._wait_for(current, args, ready))
+
+    def _need(self, position: int, ready: deque[int]) -> tuple[int, ...]:
+        """What came about or did not is needed now; if it failed, it fails again, aloud. Returns what it reads."""
+        self._weak.discard(position)
+        if self._values[position] is None and not self._missing[position]:
+            ready.append(position)
+        return self._args[position]
 
     def _want_weakly(self, position: int, ready: deque[int]) -> None:
         """Want an answer if it comes for free: what it reads is wanted anyway, or pure and in turn free."""
@@ -235,7 +244,7 @@ class Evaluation:
             self._readers[arg].append(position)
         if not missing:
             ready.append(position)
-        unwanted = [arg for arg in missing if not self._wanted[arg]]
+        unwanted = [arg for arg in missing if not self._wanted[arg] or arg in self._weak]
         if position in self._sides:
             for arg in unwanted:
                 self._want(arg, ready, self._behind[position])

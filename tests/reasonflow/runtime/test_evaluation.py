@@ -103,3 +103,27 @@ def test_of_fewer_branches_all_must_give_a_result() -> None:
     assert run(every(yes)).value == [True, True]
     with pytest.raises(RunError, match="only 0 of 2 branches"):
         run(every(broken))
+
+
+class Marked(rf.Program):
+    """A vote that is a partial answer first, and needed only once a condition is known."""
+
+    def __init__(self) -> None:
+        self.solve = rf.Generate("problem -> answer")
+        self.check = rf.Generate("problem -> answer")
+
+    def plan(self, problem: Any) -> Any:
+        drafts = self.solve(problem=problem, n=3)
+        winner = rf.answer(rf.vote(drafts, by="answer"))
+        wanted = rf.call(bool, self.check(problem=drafts[0].text).text)
+        return {"x": rf.when(wanted, lambda: winner.answer, lambda: "none")}
+
+
+def test_a_partial_answer_that_is_needed_later_is_there() -> None:
+    with dspy.context(lm=rf.scripted("\\boxed{7}")):
+        assert Marked()(problem="p").x == "7"
+
+
+def test_a_partial_answer_that_failed_fails_aloud_where_it_is_needed_later() -> None:
+    with dspy.context(lm=rf.scripted("nothing in a box")), pytest.raises(rf.ReasonFlowError, match="no ballot"):
+        Marked()(problem="p")
