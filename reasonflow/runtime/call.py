@@ -48,6 +48,8 @@ class Made:
     inputs: Mapping[str, Any]
     prompt: Prompt
     completions: tuple[Completion, ...]
+    cancelled: tuple[Completion, ...]
+    """Samples that were taken out of the engine, as far as they had come: spent, but nothing to show."""
     records: tuple[Any, ...]
 
 
@@ -83,6 +85,7 @@ class ModelCall:
         self.records: list[Any] = [None] * self.drawn
         self.costs: list[Cost] = [before] * self.drawn
         self.completions: list[Completion] = []
+        self.cancelled: list[Completion] = []
         self.decided = False
         """Whether the rest of its samples cannot matter any more."""
 
@@ -286,6 +289,7 @@ class ModelCall:
             self.records[sample] = record
             self.costs[sample] = self.costs[sample].after(span, completion.prompt_tokens, completion.output_tokens)
             self.completions.append(completion)
+        self.cancelled += draw.cancelled
         self.decided = self.decided or draw.decided
 
     def _drop(self, samples: Sequence[int]) -> None:
@@ -311,6 +315,7 @@ class ModelCall:
             inputs=self.inputs,
             prompt=self.prompt,
             completions=tuple(self.completions),
+            cancelled=tuple(self.cancelled),
             records=tuple(record for record in self.records if record is not None),
         )
 

@@ -52,7 +52,7 @@ class CallMaker:
             await call.ask_again()
         finally:
             place.furthest.reach(longest(call.costs))
-            if call.completions:
+            if call.completions or call.cancelled:
                 self.made.append(call.told())
         return call.outcome()
 

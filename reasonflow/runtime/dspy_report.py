@@ -36,14 +36,15 @@ def report(made: Sequence[Made], plan: Plan, traced: Traced, *, spending: bool =
         if not spending:
             continue
         lm = call.binding.lm
+        spent = (*call.completions, *call.cancelled)
         usage = {
-            "prompt_tokens": sum(c.prompt_tokens for c in call.completions),
-            "completion_tokens": sum(c.output_tokens for c in call.completions),
-            "total_tokens": sum(c.prompt_tokens + c.output_tokens for c in call.completions),
+            "prompt_tokens": sum(c.prompt_tokens for c in spent),
+            "completion_tokens": sum(c.output_tokens for c in spent),
+            "total_tokens": sum(c.prompt_tokens + c.output_tokens for c in spent),
         }
         if tracker is not None and lm is not None:
             tracker.add_usage(lm.model, usage)
-        if lm is not None and not dspy.settings.disable_history:
+        if lm is not None and call.completions and not dspy.settings.disable_history:
             record_history(lm, _entry(call, lm, usage))
 
 

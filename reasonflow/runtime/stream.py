@@ -40,4 +40,5 @@ async def _work(
     try:
         return await alaunch(traced, inputs, watch)
     finally:
-        events.put_nowait(None)
+        # Behind the events, which take the same way.
+        asyncio.get_running_loop().call_soon_threadsafe(events.put_nowait, None)

@@ -255,3 +255,24 @@ def test_identical_concurrent_calls_are_one_run() -> None:
     assert len({id(out) for out in outs}) == 4
     ask("p")
     assert len(asked) == 9, "the run in flight is joined, not a finished one"
+
+
+def test_dspy_is_told_of_what_cancelled_samples_had_taken() -> None:
+    lm = rf.scripted(answers, latency=seconds, max_tokens=300)
+    with dspy.context(lm=lm, track_usage=True), dspy.utils.usage_tracker.track_usage() as tracker:
+        run = Race()(problem="p").run
+    told = tracker.get_total_tokens()["scripted"]
+    assert told["total_tokens"] == run.usage.total_tokens
+    assert len(lm.history) == 1, "a call without any result is no entry"
+
+
+def test_a_stream_read_on_the_runtimes_own_loop_loses_no_event() -> None:
+    lm = rf.scripted("\\boxed{1}")
+
+    async def read() -> list[str]:
+        return [type(event).__name__ async for event in rf.SelfConsistency(n=2).stream(problem="p")]
+
+    with dspy.context(lm=lm):
+        kinds = lm.engine.runtime.run(read)
+    assert kinds.count("BranchEnded") == 2
+    assert kinds[-3:] == ["Joined", "Answer", "Finished"]
