@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-import numpy as np
-
 CONFIDENCE = 0.95
 DRAWS = 10_000
 """Resamples of the bootstrap: its 95 % ends then move by less than a tenth of a point between seeds."""
@@ -70,6 +68,8 @@ def bootstrap(means: Sequence[float], *, seed: int, confidence: float = CONFIDEN
     means: (problems,). Equal arguments give equal ends.
     Source: Efron and Tibshirani 1993, chapter 13; problems are the clusters.
     """
+    import numpy as np  # not above: `import reasonflow` would load it for everybody
+
     values = np.asarray(means, dtype=np.float64)
     rng = np.random.default_rng(seed)
     # In slices: ten thousand draws of ten thousand problems at once would take 800 MB.

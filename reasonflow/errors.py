@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from reasonflow.runtime.record import Run
@@ -37,6 +37,13 @@ class ReasonFlowError(Exception):
     def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
         self.what, self.why, self.fix = what, why, fix
         super().__init__("\n".join(line for line in (what, why and f"why: {why}", fix and f"fix: {fix}") if line))
+
+    def anew(self) -> Self:
+        """A copy to raise: one instance raised to many would collect the tracebacks of everybody who got it."""
+        copy = type(self)(self.what, why=self.why, fix=self.fix)
+        copy.__dict__.update(vars(self))
+        copy.__cause__ = self.__cause__
+        return copy
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.why, self.fix)

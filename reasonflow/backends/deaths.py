@@ -54,10 +54,3 @@ def hung(silent_s: float, *, in_process: bool) -> EngineDead:
     )
     error.restartable = not in_process
     return error
-
-
-def anew(error: EngineDead) -> EngineDead:
-    """A fresh copy to raise: one shared instance would collect the tracebacks of everybody who got it."""
-    copy = type(error)(error.what, why=error.why, fix=error.fix)
-    copy.restartable, copy.__cause__ = error.restartable, error.__cause__
-    return copy

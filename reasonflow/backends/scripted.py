@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from reasonflow.backends.block_cache import BlockCache
 from reasonflow.backends.chunk_tokenizer import END_ID, ChunkTokenizer
 from reasonflow.backends.clock import Clock, WallClock
-from reasonflow.backends.deaths import anew, closed
+from reasonflow.backends.deaths import closed
 from reasonflow.backends.protocol import (
     Capabilities,
     Completion,
@@ -155,7 +155,7 @@ class ScriptedBackend:
 
     async def start(self) -> None:
         if self._dead is not None:
-            raise anew(self._dead)
+            raise self._dead.anew()
 
     async def generate(self, request: Request, observe: Observer | None = None) -> tuple[Completion, ...]:
         await self.start()
@@ -168,7 +168,7 @@ class ScriptedBackend:
         call = _Call(request, prompt, self._chat_text(request, prompt), room, self._clock.now(), observe)
         await self._all(call)
         if self._dead is not None and len(call.done) < request.n:
-            raise anew(self._dead)
+            raise self._dead.anew()
         return tuple(call.done[index] for index in range(request.n))
 
     async def _all(self, call: _Call) -> None:

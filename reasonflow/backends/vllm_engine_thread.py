@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from reasonflow.backends import interpreter_exit
-from reasonflow.backends.deaths import anew, closed, crashed, hung
+from reasonflow.backends.deaths import closed, crashed, hung
 from reasonflow.backends.protocol import FinishReason, Tokens
 from reasonflow.backends.watchdog import Watchdog
 from reasonflow.errors import EngineDead, ReasonFlowError
@@ -151,7 +151,7 @@ class EngineThread:
             if self._started:
                 return
             if self._dead is not None:
-                raise anew(self._dead)
+                raise self._dead.anew()
             self._started = True
         self._thread.start()
 
@@ -228,13 +228,13 @@ class EngineThread:
             engine.kill()
         else:
             _LOG.warning("an engine does not answer, and its thread cannot be stopped")
-            self._settle(self.ready, anew(error))
+            self._settle(self.ready, error.anew())
             self._settle(self.ended)
 
     def _put(self, command: Callable[[SteppedEngine], None]) -> None:
         with self._lock:
             if self._dead is not None:
-                raise anew(self._dead)
+                raise self._dead.anew()
             if self._closing:
                 raise closed()
             self._inbox.put(command)
@@ -340,7 +340,7 @@ class EngineThread:
         receivers = {(waiting.loop, waiting.deliver) for waiting in list(self._waiting.values())}
         self._waiting.clear()
         for loop, deliver in receivers:
-            _post(loop, deliver, anew(error))
+            _post(loop, deliver, error.anew())
 
     def _settle(self, future: Future[None], error: BaseException | None = None) -> None:
         """End a future, unless it has ended: the engine's thread and who gives it up may both come to it."""
@@ -362,13 +362,13 @@ class _Gone:
         self._error = error
 
     def add(self, sample: Sample) -> None:
-        raise anew(self._error)
+        raise self._error.anew()
 
     def abort(self, ids: Iterable[str]) -> Sequence[Update]:
         return ()
 
     def step(self) -> Sequence[Update]:
-        raise anew(self._error)
+        raise self._error.anew()
 
     def close(self) -> None:
         return

@@ -36,11 +36,6 @@ class Scope:
         self._calls: set[anyio.CancelScope] = set()
         self._below: set[Scope] = set()
 
-    @property
-    def limited(self) -> bool:
-        """Whether calls have to reserve what they take."""
-        return self.ledger is not None
-
     def sequential_room(self, before: Cost) -> float:
         """Tokens the longest way to here leaves of this scope's own sequential budget; infinite where it has none."""
         if self.ledger is None:
@@ -74,7 +69,7 @@ class Scope:
     def check(self) -> None:
         """Raise what stopped the scope, if something did."""
         if self.stopped is not None:
-            raise _anew(self.stopped)
+            raise self.stopped.anew()
 
     @contextmanager
     def call(self) -> Iterator[anyio.CancelScope]:
@@ -111,8 +106,3 @@ class Scope:
             yield inner
         finally:
             self._below.discard(inner)
-
-
-def _anew(error: BudgetExceeded) -> BudgetExceeded:
-    """A fresh copy to raise: one shared instance would collect the tracebacks of everybody who got it."""
-    return BudgetExceeded(error.what, why=error.why, fix=error.fix)
