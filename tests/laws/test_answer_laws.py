@@ -195,6 +195,7 @@ def test_laws_events_tell_what_the_record_holds() -> None:
 
 def test_laws_identical_concurrent_calls_are_one_run() -> None:
     problems: list[str] = []
+    joined = 0
     for seed in range(EXAMPLES // 5):
         program = random_program(seed, Features(effects=False, seconds=False))
         lm = rf.scripted(Answers(seed), latency=0.03)
@@ -208,9 +209,16 @@ def test_laws_identical_concurrent_calls_are_one_run() -> None:
             counts = counters(lm)
         finally:
             lm.engine.close()
-        assert first.run is not None
-        if any(ending(other) != ending(first) or other.run is not first.run for other in others):
+        runs = {id(found.run): found.run for found in (first, *others) if found.run is not None}
+        if any(ending(other) != ending(first) for other in others):
             problems.append(f"{seed}: {[ending(found) for found in (first, *others)]}")
-        if sums(first.run.spans) != (counts.prompt_tokens, counts.cached_tokens, counts.output_tokens):
-            problems.append(f"{seed}: {first.run.usage} recorded, {counts} counted")
+        # A run that waits for no model call may be over before the next caller comes.
+        waited = any(run.usage.calls > run.usage.cancelled_calls for run in runs.values())
+        if waited and len(runs) != 1:
+            problems.append(f"{seed}: {len(runs)} runs instead of one")
+        recorded = sums([span for run in runs.values() for span in run.spans])
+        if recorded != (counts.prompt_tokens, counts.cached_tokens, counts.output_tokens):
+            problems.append(f"{seed}: {recorded} recorded, {counts} counted")
+        joined += waited
+    assert joined > EXAMPLES // 10
     assert problems == []
