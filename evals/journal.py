@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reasonflow.backends.protocol import Completion
+from reasonflow.backends.protocol import Completion, TokenLogprobs, ToolCall
 from reasonflow.errors import InputError
 from reasonflow.evals.dataset import read_lines
 from reasonflow.evals.samples import Key, repair
@@ -201,4 +201,14 @@ def _identity(row: Mapping[str, Any], where: str) -> tuple[Key, str]:
 def _completion(row: Mapping[str, Any]) -> Completion:
     """What was recorded; fields of a later version are left out."""
     found: dict[str, Any] = {name: value for name, value in row["completion"].items() if name in _FIELDS}
-    return Completion(**{**found, "tokens": tuple(found.get("tokens", ()))})
+    return Completion(
+        **{
+            **found,
+            "tokens": tuple(found.get("tokens", ())),
+            "logprobs": tuple(
+                TokenLogprobs(token, logprob, tuple((other, value) for other, value in top))
+                for token, logprob, top in found.get("logprobs", ())
+            ),
+            "tool_calls": tuple(ToolCall(*call) for call in found.get("tool_calls", ())),
+        }
+    )

@@ -8,12 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 Tokens: TypeAlias = tuple[int, ...]
 Message: TypeAlias = Mapping[str, Any]
 """One chat message as OpenAI's API spells it: `role`, `content`."""
 FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
+
+
+class TokenLogprobs(NamedTuple):
+    """One generated token among the likeliest ones at its place. Logarithms are natural."""
+
+    token: str
+    """Its text, as it stands in the completion's: a space in front is part of it."""
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+    """(token, logprob), likeliest first: as many as were asked for, or as the engine gives."""
+
+
+class ToolCall(NamedTuple):
+    """A tool the model asks for."""
+
+    id: str
+    name: str
+    arguments: str
+    """JSON text as the model wrote it: not checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +53,10 @@ class Sampling:
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
     ignore_eos: bool = False
+    logprobs: int | None = None
+    """Report each generated token with so many of the likeliest at its place; 0: the token alone; None: nothing."""
+    json_schema: str | None = None
+    """JSON text of a schema that the text must follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +66,10 @@ class Prompt:
     messages: tuple[Message, ...] = ()
     tokens: Tokens | None = None
     """The messages through the model's chat template. Present for engines whose capabilities say `token_prompts`."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Functions the model may ask for, as OpenAI's API spells them."""
+    tool_choice: str | None = None
+    """"auto", "none", "required", or the name of the one function to be called; None: the engine's own default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +105,9 @@ class Completion:
     """Seconds between arrival and the first generated token."""
     total_s: float = 0.0
     """Seconds between arrival and the last generated token."""
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """One per generated token; empty unless the request asks for them."""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +133,18 @@ class Capabilities:
     token_prompts: bool = False
     cached_counts: bool = False
     abort: bool = False
+    """Whether cancelling a call takes its samples out of the engine."""
+    partial_counts: bool = True
+    """Whether it tells how far a cancelled sample had come. Where not, such a sample's counts are 0, and a budget takes
+    it for all it was allowed to write."""
     priority: bool = False
     seeds: bool = False
     top_logprobs: int = 0
+    """Likeliest tokens it reports at most at each place; 0: it reports no log-probabilities."""
     prompt_logprobs: bool = False
+    """Whether `score` works."""
+    json_schema: bool = False
+    tools: bool = False
     images: bool = False
 
 

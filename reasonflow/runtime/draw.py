@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
 from reasonflow.backends.protocol import Completion, Piece, Prompt, Sampling
 from reasonflow.plan.nodes import Site
 from reasonflow.runtime.events import BranchStarted, Token
+from reasonflow.runtime.fitting import prompt_tokens
 from reasonflow.runtime.ledger import Amount
 from reasonflow.runtime.price import Price
 from reasonflow.runtime.reading import read
@@ -82,7 +83,12 @@ class Draw:
 
     def spent(self, price: Price) -> Amount:
         """What the samples took, the cancelled ones as far as they had come."""
-        all_of_them = [*(completion for _, _, completion in self.ended.values()), *self.cancelled]
+        cancelled = self.cancelled
+        if not self.runtime.backend.capabilities.partial_counts:
+            most = self.limit or self.runtime.backend.window or 0
+            size = prompt_tokens(self.prompt)
+            cancelled = [replace(each, prompt_tokens=size, output_tokens=most) for each in cancelled]
+        all_of_them = [*(completion for _, _, completion in self.ended.values()), *cancelled]
         return Amount(
             total=sum(c.prompt_tokens + c.output_tokens for c in all_of_them),
             calls=len(all_of_them),

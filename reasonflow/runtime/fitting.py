@@ -44,10 +44,8 @@ class Fitting:
 
     @cached_property
     def whole_tokens(self) -> int:
-        """Tokens of the whole prompt; where there is no tokenizer a guess of four characters a token."""
-        if self.whole.tokens is not None:
-            return len(self.whole.tokens)
-        return sum(len(str(message["content"])) for message in self.whole.messages) // 4
+        """Tokens of the whole prompt."""
+        return prompt_tokens(self.whole)
 
     @cached_property
     def _branches(self) -> dict[str, list[str | None]]:
@@ -93,6 +91,13 @@ class Fitting:
         tokenizer = self._tokenizer
         cut = {name: [_end(text, cap, tokenizer) for text in texts] for name, texts in self._branches.items()}
         return self._template.render({**self._inputs, **cut}, tokenizer)
+
+
+def prompt_tokens(prompt: Prompt) -> int:
+    """Its size; where there is no tokenizer a guess of four characters a token."""
+    if prompt.tokens is not None:
+        return len(prompt.tokens)
+    return sum(len(str(message["content"])) for message in prompt.messages) // 4
 
 
 def level(sizes: list[int], budget: int) -> int:

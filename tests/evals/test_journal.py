@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reasonflow.backends.protocol import Completion
+from reasonflow.backends.protocol import Completion, TokenLogprobs, ToolCall
 from reasonflow.errors import InputError
 from reasonflow.evals import journal
 from reasonflow.evals.journal import FILE, CallLog
@@ -29,6 +29,8 @@ WHOLE = Completion(
     queued_s=0.25,
     first_token_s=0.5,
     total_s=1.5,
+    logprobs=(TokenLogprobs("a", -0.5, (("a", -0.5), (" b", -1.25))),),
+    tool_calls=(ToolCall("call-1", "search", '{"query": "rivers"}'),),
 )
 
 
