@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from reasonflow.backends.protocol import Message, Tokens
 
@@ -27,8 +28,8 @@ class ChunkTokenizer:
     def special_tokens(self) -> tuple[str, ...]:
         return tuple(_SPECIAL_IDS)
 
-    def render(self, messages: Sequence[Message]) -> Tokens:
-        """The chat as token ids, ready for the assistant's turn."""
+    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Tokens:
+        """The chat as token ids, ready for the assistant's turn. It knows no tools."""
         ids: list[int] = []
         for message in messages:
             role = message["role"]

@@ -7,30 +7,33 @@ specification, which finds the running engine again. DSPy borrows engines, so `l
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from dspy import lm15
 from dspy.utils.exceptions import LMError
 
-from reasonflow.backends.protocol import Completion, Piece, Request
+from reasonflow.backends.live_request import LiveRequest
+from reasonflow.backends.protocol import Completion, Observer, Request
 from reasonflow.backends.registry import Engine, EngineSpec, engine_for
 from reasonflow.backends.translation import (
-    PER_CALL,
     check_settings,
-    finish_reason,
+    fresh_seed,
     our_request,
+    start_event,
+    supported,
     their_error,
     their_response,
-    usage,
 )
 from reasonflow.errors import BackendError, ProgramError
-from reasonflow.prompts.thinking import ThinkingStream, opens_thought
+from reasonflow.prompts.thinking import opens_thought
+from reasonflow.runtime.ambient import ambient
 from reasonflow.runtime.runtime import Runtime
+
+if TYPE_CHECKING:
+    from reasonflow.runtime.inside import Inside
 
 
 class CalledWhileTracing(ProgramError, LMError):
@@ -43,8 +46,6 @@ class EngineHandle:
     settings: sampling options that DSPy refuses in calls (`min_p`, `priority`, ...); they hold for every call.
     """
 
-    supported_params = PER_CALL
-
     def __init__(self, spec: EngineSpec, settings: Mapping[str, Any] | None = None) -> None:
         self.spec = spec
         self.settings: Mapping[str, Any] = dict(settings or {})
@@ -56,23 +57,49 @@ class EngineHandle:
         """Where programs run beside this engine. Asking for it starts nothing: the first request does."""
         return self._engine.runtime
 
+    @property
+    def supported_params(self) -> frozenset[str]:
+        """What DSPy's adapters may ask of it."""
+        return supported(self._engine.capabilities)
+
+    @property
+    def supports_response_schema(self) -> bool:
+        return self._engine.capabilities.json_schema
+
+    @property
+    def supports_function_calling(self) -> bool:
+        return self._engine.capabilities.tools
+
     def complete(self, request: Any) -> Any:
         """One lm15 response. From any thread; inside an asyncio loop it blocks that loop."""
         refuse_while_tracing()
         with _Boundary(self.spec.model):
-            return self.runtime.run(lambda: _complete(self, request))
+            inside = ambient().inside
+            return self._home(inside).run(lambda: _complete(self, request, inside))
 
     def stream(self, request: Any) -> Iterator[Any]:
         """lm15 events: start, deltas, end. Closing the iterator early aborts the request."""
         refuse_while_tracing()
         with _Boundary(self.spec.model):
-            live = _LiveRequest(self, request)
+            inside = ambient().inside
+            home, live = self._home(inside), self._live(request, inside)
             try:
-                self.runtime.run(live.open)
-                while events := self.runtime.run(live.read):
+                home.run(live.open)
+                while events := home.run(live.read):
                     yield from events
             finally:
-                self.runtime.run(live.close)
+                home.run(live.close)
+
+    def _live(self, request: Any, inside: Inside | None) -> LiveRequest:
+        return LiveRequest(
+            start_event(request),
+            lambda: _prepared(self, request, inside),
+            lambda ours, observe: _ask(self.runtime, ours, inside, observe),
+        )
+
+    def _home(self, inside: Inside | None) -> Runtime:
+        """Whose loop a call runs on: that of the run it is made in, if it is made in one."""
+        return self.runtime if inside is None else inside.home
 
     def close(self) -> None:
         """Stop the engine for everyone who shares it. Idempotent."""
@@ -102,8 +129,6 @@ class EngineHandle:
 class AsyncEngineHandle:
     """DSPy's asynchronous engine over the same one; see EngineHandle."""
 
-    supported_params = PER_CALL
-
     def __init__(self, handle: EngineHandle) -> None:
         self.handle = handle
 
@@ -115,21 +140,23 @@ class AsyncEngineHandle:
         """One lm15 response. Cancelling the call aborts the request."""
         refuse_while_tracing()
         with _Boundary(self.handle.spec.model):
-            return await self.runtime.arun(lambda: _complete(self.handle, request))
+            inside = ambient().inside
+            return await self.handle._home(inside).arun(lambda: _complete(self.handle, request, inside))
 
     async def stream(self, request: Any) -> AsyncIterator[Any]:
         """lm15 events: start, deltas, end. Closing the iterator early aborts the request."""
         refuse_while_tracing()
         with _Boundary(self.handle.spec.model):
-            live = _LiveRequest(self.handle, request)
+            inside = ambient().inside
+            home, live = self.handle._home(inside), self.handle._live(request, inside)
             try:
-                await self.runtime.arun(live.open)
-                while events := await self.runtime.arun(live.read):
+                await home.arun(live.open)
+                while events := await home.arun(live.read):
                     for event in events:
                         yield event
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self.runtime.arun(live.close)
+                    await home.arun(live.close)
 
     async def aclose(self) -> None:
         """Stop the engine for everyone who shares it. Idempotent."""
@@ -185,87 +212,31 @@ class _Boundary:
                 raise theirs from error
 
 
-async def _complete(handle: EngineHandle, request: Any) -> Any:
-    ours, opened = _prepared(handle, request)
-    (completion,) = await handle.runtime.generate(ours)
-    return their_response(completion, ours, request.model, opened=opened)
+async def _complete(handle: EngineHandle, request: Any, inside: Inside | None) -> Any:
+    ours, opened = _prepared(handle, request, inside)
+    completion = await _ask(handle.runtime, ours, inside)
+    return their_response(completion, ours, request, opened=opened)
 
 
-def _prepared(handle: EngineHandle, request: Any) -> tuple[Request, bool]:
-    """Rendered on the runtime's loop: one thread at a time uses the tokenizer."""
+async def _ask(
+    runtime: Runtime, request: Request, inside: Inside | None, observe: Observer | None = None
+) -> Completion:
+    """One sample. DSPy's own retries are the only ones, but for a call that is part of a run of ours."""
+    if inside is not None:
+        try:
+            return await inside.ask(runtime, request, observe)
+        except BackendError as error:
+            error.transient = False  # it was tried again: DSPy is not to begin anew
+            raise
+    (completion,) = await runtime.generate(request, observe, retries=0)
+    return completion
+
+
+def _prepared(handle: EngineHandle, request: Any, inside: Inside | None) -> tuple[Request, bool]:
+    """(our request, whether its prompt ends inside a thought). On a runtime's loop: the caller's own is not held up."""
     backend = handle.runtime.backend
     ours = our_request(request, backend, handle.settings)
+    if ours.sampling.seed is None and inside is None:
+        ours = replace(ours, sampling=replace(ours.sampling, seed=fresh_seed()))
     tokens, tokenizer = ours.prompt.tokens, backend.tokenizer
     return ours, tokens is not None and tokenizer is not None and opens_thought(tokens, tokenizer)
-
-
-class _LiveRequest:
-    """A request that is read while it is generated. Its coroutines run on the runtime's loop; others may wait for them.
-
-    One task lives from `open` to `close`; whoever opens it closes it, also when reading was interrupted.
-    """
-
-    def __init__(self, handle: EngineHandle, request: Any) -> None:
-        self._handle = handle
-        self._request = request
-        self._task: asyncio.Task[tuple[Completion, ...]] | None = None
-        self._events: list[Any] = [lm15.StreamStartEvent(model=request.model)]
-        self._news = asyncio.Event()
-
-    async def open(self) -> None:
-        ours, opened = _prepared(self._handle, self._request)
-        split = ThinkingStream(opened=opened)
-        shown = ""
-
-        def observe(seen: Piece | tuple[int, Completion]) -> None:
-            nonlocal shown
-            if isinstance(seen, Piece):
-                shown += seen.text
-                self._events.extend(map(_delta, split.feed(seen.text)))
-            else:
-                self._events.extend(map(_delta, split.feed(_rest(seen[1].text, shown))))
-                self._events.extend(map(_delta, split.rest()))
-                self._events.append(lm15.StreamEndEvent(finish_reason=finish_reason(seen[1]), usage=usage(seen[1])))
-            self._news.set()
-
-        self._task = asyncio.create_task(self._handle.runtime.generate(replace(ours, stream=True), observe))
-        self._task.add_done_callback(lambda _: self._news.set())
-
-    async def read(self) -> list[Any]:
-        """The events since the last call, at least one; none after the end. Raises what the engine raised."""
-        while not self._events:
-            if self._task is None or self._task.done():
-                if self._task is not None:
-                    self._task.result()
-                return []
-            self._news.clear()
-            await self._news.wait()
-        events, self._events = self._events, []
-        return events
-
-    async def close(self) -> None:
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        if not self._task.cancelled():
-            self._task.exception()  # seen by `read`, or no longer of interest to who closed early
-
-
-def _rest(text: str, shown: str) -> str:
-    """What the pieces have not shown: something only where the sample was begun again after a failure.
-
-    Raises BackendError where it has become another text.
-    """
-    if not text.startswith(shown):
-        raise BackendError(
-            "the stream broke off: its engine failed and answers differently now",
-            why="an engine repeats a text only in the same batch, and not without a seed",
-            fix="ask again",
-        )
-    return text[len(shown) :]
-
-
-def _delta(piece: tuple[bool, str]) -> Any:
-    inside, text = piece
-    return lm15.StreamDeltaEvent(lm15.ThinkingDelta(text) if inside else lm15.TextDelta(text))

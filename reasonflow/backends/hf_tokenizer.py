@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.protocol import Message, Tokens
+from reasonflow.backends.tools import template_messages
 from reasonflow.errors import EngineStartError, InputError
 
 if TYPE_CHECKING:
@@ -29,19 +30,22 @@ class HfTokenizer:
         self._files = files
         self._options = dict(template_options or {})
 
-    def render(self, messages: Sequence[Message]) -> Tokens:
+    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Tokens:
         """The chat as token ids, ready for the assistant's turn. Raises InputError where the template refuses it."""
-        return self.encode(self.render_text(messages))
+        return self.encode(self.render_text(messages, tools))
 
-    def render_text(self, messages: Sequence[Message]) -> str:
-        """The chat as the model's template writes it, up to the opening of the assistant's turn."""
+    def render_text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """The chat as the model's template writes it, up to the opening of the assistant's turn.
+
+        A template that knows no tools leaves them out: a call of one can then still be forced.
+        """
         import jinja2
 
-        turns = [dict(message) for message in messages]
+        turns = template_messages(messages)
         try:
             return self._template.render(
                 messages=turns,
-                tools=None,
+                tools=[dict(tool) for tool in tools] or None,
                 documents=None,
                 add_generation_prompt=True,
                 **self._specials,

@@ -118,6 +118,8 @@ class Piece:
     """Which of the request's samples."""
     text: str
     tokens: Tokens = ()
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """Of these tokens, where the request asks for them."""
 
 
 Observer: TypeAlias = Callable[[Piece | tuple[int, Completion]], None]
@@ -170,8 +172,8 @@ class Tokenizer(Protocol):
         """Texts it maps to control ids: inside a user's text they must be broken apart before rendering."""
         ...
 
-    def render(self, messages: Sequence[Message]) -> Tokens:
-        """The chat as token ids, ready for the assistant's turn."""
+    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Tokens:
+        """The chat as token ids, ready for the assistant's turn. tools: as in `Prompt`."""
         ...
 
     def encode(self, text: str) -> Tokens: ...

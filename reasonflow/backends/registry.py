@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from reasonflow.backends.protocol import Backend
+from reasonflow.backends.protocol import Backend, Capabilities
 from reasonflow.errors import BackendError, UnknownName
 from reasonflow.runtime.runtime import Runtime
 
@@ -72,6 +72,11 @@ class Engine:
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
         self._closed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Known without a runtime, also of an engine that was closed."""
+        return self._backend.capabilities
 
     @property
     def runtime(self) -> Runtime:

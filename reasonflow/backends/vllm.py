@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ from reasonflow.backends.protocol import (
     Tokenizer,
     Tokens,
 )
+from reasonflow.backends.tools import forced_calls, forced_schema, is_forced, offered, with_calls
 from reasonflow.backends.vllm_engine_thread import EngineThread, Sample, SteppedEngine
 from reasonflow.backends.vllm_group import SampleGroup
 from reasonflow.backends.vllm_settings import VllmSettings
@@ -40,6 +42,10 @@ from reasonflow.errors import EngineDead, EngineStartError, InputError, PromptTo
 
 _ACTIVE: dict[EngineThread, str] = {}
 """Engines of this process that were started and are not yet gone, with their models."""
+MAX_LOGPROBS = 20
+"""vLLM's own limit where `max_logprobs` says nothing."""
+WHOLE_VOCABULARY = 1 << 30
+"""The limit of an engine that was opened with `max_logprobs=-1`."""
 STEP_TIMEOUT_S = 600.0
 """A step computes one prompt at the least: on two slow cores and a model of some billion parameters, a full window of
 8192 tokens takes minutes. To wait a little longer for a dead engine is better than to kill a slow one."""
@@ -72,6 +78,7 @@ class VllmBackend:
         template_options: Mapping[str, Any] | None = None,
         in_process: bool = True,
         step_timeout_s: float = STEP_TIMEOUT_S,
+        tool_call_parser: str | None = None,
         **engine_options: Any,
     ) -> None:
         """Checks names only; nothing is loaded.
@@ -81,7 +88,8 @@ class VllmBackend:
         in the user's cache. template_options: handed to the chat template (`{"enable_thinking": False}`).
         in_process: whether an engine on a CPU may live in this process, which the first one does by default; one in a
         process of its own starts later and can be killed. step_timeout_s: an engine that has work and finishes no step
-        for so long is declared dead.
+        for so long is declared dead. tool_call_parser: vLLM's parser of the model's tool calls ("hermes" for Qwen's);
+        without one tools can be required but not offered.
         engine_options: any other engine argument of vLLM. Raises UnknownName for one that vLLM does not have.
         """
         if not step_timeout_s > 0:
@@ -106,6 +114,8 @@ class VllmBackend:
         self.on_progress: Callable[[str], None] | None = None
         """Told on the engine's thread how the start goes. Default: a line on stderr for whoever sits in front of it."""
         self._wanted_log = Path(log_file) if log_file is not None else None
+        self._max_logprobs = int(engine_options.get("max_logprobs", MAX_LOGPROBS))
+        self._tool_parser = tool_call_parser
         self._requests = itertools.count()
         self._facts: VllmEngine | None = None
         self._in_process = in_process
@@ -120,7 +130,15 @@ class VllmBackend:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            token_prompts=True, cached_counts=True, abort=True, priority=True, seeds=True, prompt_logprobs=True
+            token_prompts=True,
+            cached_counts=True,
+            abort=True,
+            priority=True,
+            seeds=True,
+            top_logprobs=self._max_logprobs if self._max_logprobs >= 0 else WHOLE_VOCABULARY,
+            prompt_logprobs=True,
+            json_schema=True,
+            tools=True,
         )
 
     @property
@@ -166,17 +184,42 @@ class VllmBackend:
     async def generate(self, request: Request, observe: Observer | None = None) -> tuple[Completion, ...]:
         tokens = request.prompt.tokens
         if tokens is None:
-            tokens = self._tokenizer.render(request.prompt.messages)
+            tokens = self._tokenizer.render(request.prompt.messages, offered(request.prompt))
         _check_prompt(tokens, self.window, request.label)
         engine = await self._started()
+        request, reading = self._with_tools(request)
         _check_prompt(tokens, engine.window, request.label)
         number, arrived = next(self._requests), time.time()  # the engine's own start is no queueing
         samples = [
             Sample(id=f"{number}-{place:05}", tokens=tokens, params=params, priority=request.priority, arrived=arrived)
             for place, params in enumerate(_all_params(engine, request, len(tokens)))
         ]
-        group = SampleGroup([sample.id for sample in samples], len(tokens), observe, stream=request.stream)
+        ids = [sample.id for sample in samples]
+        group = SampleGroup(ids, len(tokens), observe, stream=request.stream, reading=reading)
         return await self._run(samples, group)
+
+    def _with_tools(self, request: Request) -> tuple[Request, Callable[[Completion], Completion] | None]:
+        """The request as the engine is asked it, and what finds the tool calls in a text. Raises InputError."""
+        prompt = request.prompt
+        if not offered(prompt):
+            return request, None
+        if is_forced(prompt):
+            sampling = replace(request.sampling, json_schema=forced_schema(prompt))
+            return replace(request, sampling=sampling), forced_calls
+        if self._tool_parser is None:
+            raise InputError(
+                f"{self.model!r} was offered tools, and nothing here knows how it writes their calls",
+                why="every family of models has a format of its own",
+                fix='open it with tool_call_parser="hermes" (or the parser vLLM has for the model), or require a call: '
+                'tool_choice="required"',
+            )
+        parser, engine, tools = self._tool_parser, self._facts, prompt.tools
+        assert engine is not None, "tools are looked at once the engine runs"
+
+        def read(completion: Completion) -> Completion:
+            return with_calls(completion, *vllm_versions.tool_calls(parser, engine.tokenizer, completion.text, tools))
+
+        return request, read
 
     async def score(self, prompt: Tokens, continuation: Tokens) -> tuple[float, ...]:
         if not continuation:
@@ -300,6 +343,7 @@ def _all_params(engine: VllmEngine, request: Request, prompt_tokens: int) -> lis
             sample=sample,
             stream=request.stream,
             ceiling=engine.max_tokens_ceiling,
+            keep_special=bool(offered(request.prompt)) and request.sampling.json_schema is None,
         )
         for sample in range(request.n)
     ]

@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from reasonflow.backends import interpreter_exit
 from reasonflow.backends.deaths import closed, crashed, hung
-from reasonflow.backends.protocol import FinishReason, Tokens
+from reasonflow.backends.protocol import FinishReason, TokenLogprobs, Tokens
 from reasonflow.backends.watchdog import Watchdog
 from reasonflow.errors import EngineDead, ReasonFlowError
 
@@ -66,6 +66,8 @@ class Update:
     queued_s: float = 0.0
     first_token_s: float | None = None
     total_s: float = 0.0
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """Of `tokens`, where they were asked for; none of a cancelled sample's."""
     prompt_logprobs: tuple[float, ...] = ()
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from reasonflow.backends.protocol import Completion, Observer, Piece
+from reasonflow.backends.protocol import Completion, Observer, Piece, TokenLogprobs
 from reasonflow.backends.vllm_engine_thread import Update
 from reasonflow.errors import BackendError, ReasonFlowError
 
@@ -13,7 +13,16 @@ from reasonflow.errors import BackendError, ReasonFlowError
 class SampleGroup:
     """What the engine has told of a request's samples; `result` is done when it has told all, or why it cannot."""
 
-    def __init__(self, ids: Sequence[str], prompt_tokens: int, observe: Observer | None, *, stream: bool) -> None:
+    def __init__(
+        self,
+        ids: Sequence[str],
+        prompt_tokens: int,
+        observe: Observer | None,
+        *,
+        stream: bool,
+        reading: Callable[[Completion], Completion] | None = None,
+    ) -> None:
+        """reading: what becomes of every whole sample, where its text means more than itself."""
         loop = asyncio.get_running_loop()
         self.result: asyncio.Future[tuple[Completion, ...]] = loop.create_future()
         self.left: asyncio.Future[None] = loop.create_future()
@@ -25,6 +34,8 @@ class SampleGroup:
         self._stream = stream and observe is not None
         self._texts: list[list[str]] = [[] for _ in ids]
         self._tokens: list[list[int]] = [[] for _ in ids]
+        self._logprobs: list[list[TokenLogprobs]] = [[] for _ in ids]
+        self._reading = reading
         self._done: dict[int, Completion] = {}
 
     @property
@@ -73,8 +84,9 @@ class SampleGroup:
             text, tokens = self._gained(place, update)
             self._texts[place].append(text)
             self._tokens[place].extend(tokens)
+            self._logprobs[place].extend(update.logprobs)
             if self._stream and self._observe is not None and (text or tokens):
-                self._observe(Piece(index=place, text=text, tokens=tokens))
+                self._observe(Piece(index=place, text=text, tokens=tokens, logprobs=update.logprobs))
             if update.finished:
                 self._finish(place, update)
 
@@ -97,7 +109,10 @@ class SampleGroup:
             queued_s=update.queued_s,
             first_token_s=update.first_token_s,
             total_s=update.total_s,
+            logprobs=tuple(self._logprobs[place]) if len(self._logprobs[place]) == len(self._tokens[place]) else (),
         )
+        if self._reading is not None and completion.finish_reason != "cancelled":
+            completion = self._reading(completion)
         self._done[place] = completion
         if self._observe is not None:
             self._observe((place, completion))

@@ -25,10 +25,10 @@ from typing import Any
 from packaging.version import Version
 
 from reasonflow.backends import facts
-from reasonflow.backends.protocol import Counters, FinishReason, Sampling
+from reasonflow.backends.protocol import Counters, FinishReason, Sampling, TokenLogprobs
 from reasonflow.backends.vllm_core import OPEN, CoreProcesses
 from reasonflow.backends.vllm_engine_thread import Sample, Update
-from reasonflow.errors import EngineStartError, InputError
+from reasonflow.errors import EngineStartError, InputError, UnknownName
 
 OLDEST = Version("0.25")
 
@@ -103,15 +103,18 @@ def sampling_params(
     sample: int = 0,
     stream: bool = False,
     ceiling: int | None = None,
+    keep_special: bool = False,
 ) -> Any:
     """vLLM's `SamplingParams` for one sample: what its server would make of the same request.
 
     defaults: the model's generation config as vLLM reads it. ceiling: a max_new_tokens set at the engine's start, which
-    the server never exceeds. A server's child i of a request with n > 1 samples with seed + i, and so does ours.
+    the server never exceeds. keep_special: leave control tokens in the text, for who parses them. A server's child i of
+    a request with n > 1 samples with seed + i, and so does ours.
     Raises InputError where an option is out of its range.
     """
-    from vllm.sampling_params import RequestOutputKind, SamplingParams
+    from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
+    schema = sampling.json_schema
     asked = {name: getattr(sampling, name) for name in _NEUTRAL}
     chosen = {
         name: asked[name] if asked[name] is not None else defaults.get(name, neutral)
@@ -128,6 +131,9 @@ def sampling_params(
             ignore_eos=sampling.ignore_eos,
             max_tokens=min(limit for limit in limits if limit is not None),
             min_tokens=sampling.min_tokens or 0,
+            logprobs=sampling.logprobs,
+            structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
+            skip_special_tokens=not keep_special,
             output_kind=RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY,
             skip_clone=True,  # made for this one sample
         )
@@ -175,6 +181,11 @@ class VllmEngine:
         self._engine.get_supported_tasks()  # now, because it asks the core and would wait for one that died
         self._core = None if in_process else CoreProcesses(self._engine.engine_core, log)
         OPEN.add(self._engine)
+
+    @property
+    def tokenizer(self) -> Any:
+        """vLLM's own, as its parsers take it."""
+        return self._engine.get_tokenizer()
 
     @property
     def busy(self) -> bool:
@@ -236,7 +247,8 @@ class VllmEngine:
     def _update(self, output: Any) -> Update:
         part = output.outputs[0]
         if not output.finished:
-            return Update(id=output.request_id, text=part.text, tokens=tuple(part.token_ids))
+            logprobs = _generated_logprobs(part)
+            return Update(id=output.request_id, text=part.text, tokens=tuple(part.token_ids), logprobs=logprobs)
         queued_s, first_token_s, total_s = self._times(output.request_id, output.metrics)
         return Update(
             id=output.request_id,
@@ -249,6 +261,7 @@ class VllmEngine:
             queued_s=queued_s,
             first_token_s=first_token_s,
             total_s=total_s,
+            logprobs=_generated_logprobs(part),
             prompt_logprobs=_own_logprobs(output.prompt_token_ids, output.prompt_logprobs),
         )
 
@@ -312,6 +325,43 @@ def _refusals() -> Iterator[None]:
         raise InputError(
             "vLLM refuses this request", why=str(error), fix="change its sampling options or its prompt"
         ) from error
+
+
+def _generated_logprobs(part: Any) -> tuple[TokenLogprobs, ...]:
+    """Of the tokens generated since the last update. Empty unless the request asked for them."""
+    if not part.logprobs:
+        return ()
+    found = []
+    for token, entry in zip(part.token_ids, part.logprobs, strict=True):
+        ranked = sorted(entry.values(), key=lambda each: -each.logprob)
+        # The chosen token stands among the likeliest even where it is none of them.
+        top = [each for each in ranked if each.rank is None or each.rank <= len(entry)]
+        found.append(
+            TokenLogprobs(
+                entry[token].decoded_token or "",
+                float(entry[token].logprob),
+                tuple((each.decoded_token or "", float(each.logprob)) for each in top),
+            )
+        )
+    return tuple(found)
+
+
+def tool_calls(parser: str, tokenizer: Any, text: str, tools: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
+    """(what stands beside them, [(name, arguments)]): the tool calls that vLLM's parser of this name finds in a text.
+
+    Raises UnknownName for a parser that vLLM does not have.
+    """
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.tool_parsers import ToolParserManager
+
+    try:
+        made = ToolParserManager.get_tool_parser(parser)
+    except KeyError as error:
+        known = [*ToolParserManager.tool_parsers, *ToolParserManager.lazy_parsers]
+        raise UnknownName.among("tool parser of vLLM", parser, known) from error
+    request = ChatCompletionRequest(messages=[], model="", tools=[dict(tool) for tool in tools])
+    found = made(tokenizer, request.tools).extract_tool_calls(text, request)
+    return found.content or "", [(call.function.name, call.function.arguments) for call in found.tool_calls]
 
 
 def _own_logprobs(tokens: Sequence[int], logprobs: Sequence[Any] | None) -> tuple[float, ...]:

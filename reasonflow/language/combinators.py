@@ -181,20 +181,28 @@ def within(budget: Budget, body: Callable[[], Any]) -> Any:
     return _nest(current.add(nodes.Within(budget, plan), captured, name, plan.shape))
 
 
-def call(fn: Callable[..., Any], *args: Any, cap: int = 0, effects: bool = False, **kwargs: Any) -> Ref:
+def call(fn: Callable[..., Any], *args: Any, cap: int | None = None, effects: bool = False, **kwargs: Any) -> Ref:
     """A function of real values as one step: plain, async, a tool, or any `dspy.Module`. Gives one opaque value.
 
-    Holes arrive as false objects, records as mappings with attributes. Plain functions run in worker threads.
+    Holes arrive as false objects, records as mappings with attributes. Plain functions run in worker threads. The model
+    calls that it makes itself run on the run's engines, are recorded in the run, and draw on its budget.
 
-    cap: model calls it makes at most, its share of the bounds.
+    cap: model calls it makes at most, its share of the bounds; one more fails the step. None: none at all, and a
+        `dspy.Module` with predictors has to be given a number.
     effects: it changes the world: it is never repeated, and runs even if nothing reads its result.
     """
     current = the_tracer("call")
     _check_callable(fn, "call")
+    if cap is None and isinstance(fn, dspy.Module) and fn.predictors():
+        raise ProgramError(
+            f"rf.call does not know how many model calls {type(fn).__name__} makes",
+            why="bounds and budgets are taken over the whole plan before it starts",
+            fix="say how many it makes at most: rf.call(module, ..., cap=10)",
+        )
     label = getattr(fn, "__name__", type(fn).__name__)
     name = current.path("call" if label == "<lambda>" else label)
     positions = [current.position(value) for value in (*args, *kwargs.values())]
-    return current.add(nodes.Call(fn, tuple(kwargs), cap, effects), positions, name, VALUE)
+    return current.add(nodes.Call(fn, tuple(kwargs), cap or 0, effects), positions, name, VALUE)
 
 
 def vote(items: Any, by: str | None = None, *, normalise: Callable[[str], str] = canonical) -> Ref:

@@ -51,8 +51,18 @@ def neutralise(text: str, specials: tuple[str, ...] = CHAT_CONTROLS) -> str:
 
 
 def neutralise_messages(messages: Iterable[Message], specials: tuple[str, ...]) -> tuple[Message, ...]:
-    """The messages with their contents neutralised, text parts of mixed contents included."""
-    return tuple({**message, "content": _content(message.get("content"), specials)} for message in messages)
+    """The messages with their contents neutralised, text parts of mixed contents and tool calls included."""
+    return tuple(_message(message, specials) for message in messages)
+
+
+def _message(message: Message, specials: tuple[str, ...]) -> Message:
+    safe = {**message, "content": _content(message.get("content"), specials)}
+    if message.get("tool_calls"):
+        safe["tool_calls"] = [
+            {**call, "function": {key: neutralise(text, specials) for key, text in call["function"].items()}}
+            for call in message["tool_calls"]
+        ]
+    return safe
 
 
 def _content(content: Any, specials: tuple[str, ...]) -> Any:

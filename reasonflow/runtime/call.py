@@ -53,6 +53,15 @@ class Made:
     records: tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedCalls:
+    """What DSPy's own predictors did inside a function of the run."""
+
+    order: tuple[str, tuple[int, ...]]
+    entries: Sequence[Any]
+    """As DSPy traces them: (predictor, inputs, prediction)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where in a run a call stands."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +11,16 @@ import dspy
 
 from reasonflow.errors import BackendError
 from reasonflow.language.tracing import Binding
-from reasonflow.plan.nodes import Generate, Node, Site
+from reasonflow.plan.nodes import Call, Generate, Node, Site
 from reasonflow.runtime.allotment import Allotter
-from reasonflow.runtime.call import Made, ModelCall, Place
+from reasonflow.runtime.call import Made, ModelCall, Place, TracedCalls
+from reasonflow.runtime.evaluation import Where
+from reasonflow.runtime.inside import Inside
 from reasonflow.runtime.journal import Journal
 from reasonflow.runtime.price import Price
 from reasonflow.runtime.record import Run
 from reasonflow.runtime.runtime import Runtime
+from reasonflow.runtime.scheduler import Ticket
 from reasonflow.runtime.values import Cost, longest
 
 
@@ -32,7 +36,7 @@ class CallMaker:
     """The engine of each call site."""
     home: Runtime
     """The engine on whose loop the run lives."""
-    made: list[Made]
+    made: list[Made | TracedCalls]
     journal: Journal | None
     allotter: Allotter
     price: Price
@@ -55,6 +59,33 @@ class CallMaker:
             if call.completions or call.cancelled:
                 self.made.append(call.told())
         return call.outcome()
+
+    def inside(self, node: Node, op: Call, where: Where) -> Inside:
+        """What the model calls of a function are made with."""
+        return Inside(
+            run=self.run,
+            home=self.home,
+            node=node.name,
+            cap=op.cap,
+            where=where,
+            ticket=Ticket(run=self.number, path=node.priority),
+            journal=self.journal,
+            price=lambda runtime: self.price,
+        )
+
+    @contextmanager
+    def told_to_dspy(self, node: Node, indices: tuple[int, ...]) -> Iterator[None]:
+        """What DSPy's own predictors do inside a function enters the caller's trace where the function stands."""
+        if dspy.settings.trace is None:
+            yield
+            return
+        entries: list[Any] = []
+        try:
+            with dspy.context(trace=entries):
+                yield
+        finally:
+            if entries:
+                self.made.append(TracedCalls(order=(node.name, indices), entries=entries))
 
     def own_cap(self, site: Site) -> int | None:
         """What a sample of this site may write where no budget says less; None: what the window leaves."""

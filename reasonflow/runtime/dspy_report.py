@@ -7,17 +7,18 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import dspy
 from dspy.clients.base_lm import record_history
 
 from reasonflow.language.program import Traced
 from reasonflow.plan.nodes import Plan
-from reasonflow.runtime.call import Made
+from reasonflow.runtime.call import Made, TracedCalls
 from reasonflow.runtime.values import Hole
 
 
-def report(made: Sequence[Made], plan: Plan, traced: Traced, *, spending: bool = True) -> None:
+def report(made: Sequence[Made | TracedCalls], plan: Plan, traced: Traced, *, spending: bool = True) -> None:
     """Append to the caller's trace, usage and history, once per call, in plan order with the identical predictors.
 
     spending: also usage and history; without it only the trace, for a caller who joined a run another one pays for.
@@ -27,12 +28,14 @@ def report(made: Sequence[Made], plan: Plan, traced: Traced, *, spending: bool =
     trace = dspy.settings.trace
     tracker = dspy.settings.usage_tracker
     for call in ordered:
+        if isinstance(call, TracedCalls):
+            for entry in call.entries:
+                _append(trace, entry)
+            continue
         fields = [record.fields for record in call.records if not isinstance(record, Hole)]
-        if trace is not None and dspy.settings.max_trace_size > 0 and fields:
+        if trace is not None and fields:
             prediction = dspy.Prediction.from_completions(fields, signature=call.site.signature)
-            if len(trace) >= dspy.settings.max_trace_size:
-                trace.pop(0)
-            trace.append((call.binding.predictor, dict(call.inputs), prediction))
+            _append(trace, (call.binding.predictor, dict(call.inputs), prediction))
         if not spending:
             continue
         lm = call.binding.lm
@@ -46,6 +49,15 @@ def report(made: Sequence[Made], plan: Plan, traced: Traced, *, spending: bool =
             tracker.add_usage(lm.model, usage)
         if lm is not None and call.completions and not dspy.settings.disable_history:
             record_history(lm, _entry(call, lm, usage))
+
+
+def _append(trace: list[Any] | None, entry: Any) -> None:
+    """As DSPy's own predictors do it: the oldest entry makes room."""
+    if trace is None or dspy.settings.max_trace_size <= 0:
+        return
+    if len(trace) >= dspy.settings.max_trace_size:
+        trace.pop(0)
+    trace.append(entry)
 
 
 def _entry(call: Made, lm: dspy.BaseLM, usage: dict[str, int]) -> dict[str, object]:

@@ -22,7 +22,7 @@ from reasonflow.runtime.calls import CallMaker
 from reasonflow.runtime.evaluation import Evaluation, Indices, Outcome, Where
 from reasonflow.runtime.events import Joined
 from reasonflow.runtime.frames import Frame
-from reasonflow.runtime.functions import call_function, contained
+from reasonflow.runtime.functions import call_function, contained, own_errors
 from reasonflow.runtime.ledger import Ledger
 from reasonflow.runtime.notes import NOTES
 from reasonflow.runtime.record import Run, label
@@ -232,15 +232,22 @@ class Executor:
         split = len(values) - len(op.names)
         positional, named = values[:split], dict(zip(op.names, values[split:], strict=True))
         token = NOTES.set(lambda text: self.run.repair(node.name, text, where.indices))
+        inside = self.calls.inside(node, op, where)
         result: list[Any] = []
         try:
-            with contained(node.name), where.scope.call(), surrounded(ledger=where.scope.ledger):
+            with (
+                contained(node.name),
+                own_errors(),
+                where.scope.call(),
+                surrounded(ledger=where.scope.ledger, inside=inside),
+                self.calls.told_to_dspy(node, where.indices),
+            ):
                 result.append(await call_function(op.fn, positional, named))
         finally:
             NOTES.reset(token)
         if not result:
             where.scope.check()
-        return result[0], where.entry
+        return result[0], inside.reached
 
     def hole(self, name: str, indices: Indices, error: Exception) -> Hole:
         """Record a failed branch."""

@@ -32,7 +32,11 @@ _RANDOM = secrets.SystemRandom()
 """Not the global generator: a retry must not change what a seeded user program draws."""
 
 
-async def persist(attempt: Callable[[], Awaitable[None]], restart: Callable[[EngineDead], Awaitable[None]]) -> None:
+async def persist(
+    attempt: Callable[[], Awaitable[None]],
+    restart: Callable[[EngineDead], Awaitable[None]],
+    retries: int = RETRIES,
+) -> None:
     """Run `attempt` until it succeeds: again after a transient BackendError, and behind `restart` after EngineDead.
 
     Raises what is not transient, the last of too many transient errors, and what `restart` raises.
@@ -44,7 +48,7 @@ async def persist(attempt: Callable[[], Awaitable[None]], restart: Callable[[Eng
         except EngineDead as error:
             await restart(error)
         except BackendError as error:
-            if not error.transient or tries == RETRIES:
+            if not error.transient or tries >= retries:
                 raise
             await anyio.sleep(_RANDOM.uniform(0, BACKOFF_S * 2**tries))
             tries += 1

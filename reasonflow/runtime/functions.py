@@ -10,8 +10,10 @@ from typing import Any
 
 import dspy
 from anyio import to_thread
+from dspy import lm15
+from dspy.utils.exceptions import LMError
 
-from reasonflow.errors import RunError
+from reasonflow.errors import ReasonFlowError, RunError
 
 
 @contextmanager
@@ -25,6 +27,20 @@ def contained(name: str) -> Iterator[None]:
             why="inside a run a function cannot end the process",
             fix="raise an ordinary exception there",
         ) from error
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """An error of ours that DSPy has wrapped into one of its own on its way through a module leaves as itself."""
+    try:
+        yield
+    except LMError as error:
+        cause = error.__cause__
+        while isinstance(cause, (LMError, lm15.LM15Error)):
+            cause = cause.__cause__
+        if isinstance(cause, ReasonFlowError):
+            raise cause from error
+        raise
 
 
 async def call_function(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -20,7 +20,7 @@ from reasonflow.plan.nodes import Call, Generate, Plan, Site, Within
 from reasonflow.runtime import dspy_report
 from reasonflow.runtime.allotment import Allotter
 from reasonflow.runtime.ambient import ambient
-from reasonflow.runtime.call import Made, template
+from reasonflow.runtime.call import Made, TracedCalls, template
 from reasonflow.runtime.calls import CallMaker, runtime_of
 from reasonflow.runtime.evaluation import Where
 from reasonflow.runtime.events import Watch
@@ -137,24 +137,25 @@ class _Launch:
         self.runtimes = {name: runtime_of(traced.bindings[name].lm, name) for name in sites}
         self.home = next(iter(self.runtimes.values())) if self.runtimes else runtime_of(traced.lm, traced.name)
         self.seeds = tuple(traced.bindings[name].seed for name in sites)
-        explanation = explain(traced.name, self.plan, self.home.backend.window, traced.budget)
-        self.run = Run(traced.name, explanation, next(iter(self.seeds), 0))
+        self.explanation = explain(traced.name, self.plan, self.home.backend.window, traced.budget)
+        self.run = Run(traced.name, self.explanation, next(iter(self.seeds), 0))
         self.run.streamed = watch is not None or self.around.streamed
         for listener in (watch, self.around.watch):
             if listener is not None:
                 self.run.watch(listener)
-        self.made: list[Made] = []
+        self.made: list[Made | TracedCalls] = []
         self.value: Any = None
 
     @property
     def key(self) -> Hashable:
         """Equal for calls that would do the same: one plan, inputs, seeds, engines and budget. None: not to be shared.
 
-        What has effects is done as often as it is asked for, and a caller with a journal or an audience of its own
-        gets a run of its own.
+        What has effects is done as often as it is asked for; a caller with a journal or an audience of its own, and one
+        that accounts for the run as a part of its own, gets a run of its own.
         """
         effects = any(isinstance(node.op, Call) and node.op.effects for node in self.plan.walk())
-        if effects or self.run.streamed or self.around.journal is not None or self.around.watch is not None:
+        around = self.around
+        if effects or self.run.streamed or any((around.journal, around.watch, around.inside)):
             return None
         engines = tuple(id(runtime) for runtime in self.runtimes.values())
         return _Key((self.plan, self.seeds, engines, self.traced.budget, id(self.around.ledger)), dict(self.inputs))
@@ -164,6 +165,8 @@ class _Launch:
         given = [(self.inputs.get(name), FREE) for name in self.traced.inputs]
         cost = FREE
         complete = False
+        outer = self.around.inside
+        begun = None if outer is None else await outer.program(self.explanation.bound.calls)
         try:
             await self._start_engines()
             executor, ledger = self._prepare()
@@ -184,6 +187,8 @@ class _Launch:
             raise
         finally:
             self.run.end(cost, complete=complete)
+            if outer is not None and begun is not None:
+                await outer.ended(self.run, *begun)
         return self
 
     def _prepare(self) -> tuple[Executor, Ledger | None]:

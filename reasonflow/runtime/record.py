@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from reasonflow.backends.protocol import Completion
 from reasonflow.plan.explain import Explanation, Measured, Printed
 from reasonflow.runtime.events import BranchEnded, Cancelled, Event, Repaired, Watch
 from reasonflow.runtime.values import FREE, Cost
 
+if TYPE_CHECKING:
+    from reasonflow.runtime.waterfall import Waterfall
+
 Outcome = Literal["done", "cancelled", "failed"]
+_FIRST_FIELDS = (
+    "node", "indices", "input_tokens", "cached_tokens", "output_tokens", "started_s", "queued_s", "total_s",
+    "finish_reason", "outcome", "repairs", "max_tokens", "replayed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +46,21 @@ class Span:
     """What had to be repaired to read its text."""
     max_tokens: int | None = None
     """Output tokens it could have written at most."""
+    inner: str = ""
+    """The step of the program that a function of this run has called; empty for the run's own steps."""
     replayed: bool = False
     """Recorded by an earlier session of the same evaluation, and not computed again."""
+    first_token_s: float | None = None
+    """Seconds from being handed over to its first token; None where the engine does not say."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any] | list[Any]) -> None:
+        """By name, so that records pickled before a field existed can be read; once it was a list of the first ones."""
+        found = state if isinstance(state, dict) else dict(zip(_FIRST_FIELDS, state, strict=True))
+        for field in fields(self):
+            object.__setattr__(self, field.name, found.get(field.name, field.default))
 
     @property
     def tokens_saved(self) -> int:
@@ -136,6 +156,7 @@ class Run:
                 started_s=started_s,
                 queued_s=completion.queued_s,
                 total_s=completion.total_s,
+                first_token_s=completion.first_token_s,
                 finish_reason=completion.finish_reason,
                 outcome=outcome,
                 repairs=repairs,
@@ -221,6 +242,11 @@ class Run:
         return self._cost.latency
 
     @property
+    def path(self) -> tuple[int, ...]:
+        """Numbers of the spans along the critical path, first to last."""
+        return self._cost.path()
+
+    @property
     def critical_path(self) -> tuple[Span, ...]:
         """The calls that made the run as long as it was, first to last."""
         return tuple(self.spans[number] for number in self._cost.path())
@@ -271,6 +297,12 @@ class Run:
         }
         return self._explanation.measured(measured, totals, tuple(self.repairs), tuple(self.failures))
 
+    def waterfall(self) -> Waterfall:
+        """Its calls over time, with the critical path: `print` it, or show it in a notebook."""
+        from reasonflow.runtime.waterfall import lay_out
+
+        return lay_out(self.spans, self.path, self.wall_s)
+
     def to_json(self) -> dict[str, Any]:
         """Everything, in JSON's types."""
         return {
@@ -309,7 +341,7 @@ class Run:
         )
 
     def _repr_html_(self) -> str:
-        return self.explain()._repr_html_()
+        return f"<div>{self.explain()._repr_html_()}{self.waterfall()._repr_html_()}</div>"
 
 
 def label(node: str, indices: tuple[int, ...]) -> str:

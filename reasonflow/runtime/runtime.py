@@ -21,7 +21,7 @@ import anyio
 from reasonflow.backends import interpreter_exit
 from reasonflow.backends.protocol import Backend, Completion, Observer, Request
 from reasonflow.errors import BackendError, ProgramError
-from reasonflow.runtime.faults import Delivery, Restart, persist
+from reasonflow.runtime.faults import RETRIES, Delivery, Restart, persist
 from reasonflow.runtime.jobs import Job, Jobs, Work
 from reasonflow.runtime.scheduler import Scheduler, Ticket
 
@@ -120,13 +120,16 @@ class Runtime:
         observe: Observer | None = None,
         ticket: Ticket | None = None,
         places: Sequence[int] | None = None,
+        *,
+        retries: int = RETRIES,
     ) -> tuple[Completion, ...]:
         """Send a request through the scheduler. On the runtime's loop only. Times count from here.
 
         places: the samples wanted, by their index in the request; None: all. They are answered in this order, and the
         observer sees these indices. A transient failure is tried again and a dead engine restarted once: only for
         samples that have not ended. One that is begun again shows no further pieces; its end holds all of its text.
-        A cancelled call tells the end of every sample, also of those that no engine ever saw.
+        A cancelled call tells the end of every sample, also of those that no engine ever saw. retries: of transient
+        failures; none for a caller that retries by itself.
         """
         delivery = Delivery(request, places, observe)
         place, arrived = ticket or Ticket(run=self.next_run()), time.perf_counter()
@@ -147,7 +150,7 @@ class Runtime:
 
         asked = [self.backend]
         try:
-            await persist(attempt, lambda error: self._restart.replace(self, asked[0], error))
+            await persist(attempt, lambda error: self._restart.replace(self, asked[0], error), retries)
         except anyio.get_cancelled_exc_class():
             delivery.cancelled()
             raise

@@ -293,7 +293,9 @@ def test_a_program_called_synchronously_from_a_run_is_refused_not_deadlocked() -
 
     class Fine(Outer):
         def plan(self, problem: Any) -> Any:
-            return {"value": rf.call(lambda text: inner(problem=text).answer, self.solve(problem=problem).answer)}
+            return {
+                "value": rf.call(lambda text: inner(problem=text).answer, self.solve(problem=problem).answer, cap=1)
+            }
 
     with dspy.context(lm=lm):
         with pytest.raises(ProgramError, match="inside a run"):

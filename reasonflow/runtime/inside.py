@@ -1,0 +1,244 @@
+"""The model calls that a function of a run makes by itself: a DSPy module's, or those of a program it calls.
+
+They are recorded as the run's, paid for from its budget, and lie on its path. What depends on what inside the function
+cannot be seen from here, so a call counts as coming after every one that had ended when it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+
+from reasonflow.backends.protocol import Completion, Observer, Piece, Request
+from reasonflow.errors import BranchCancelled, RunError
+from reasonflow.runtime.draw import journal_key
+from reasonflow.runtime.events import BranchStarted, Token
+from reasonflow.runtime.fitting import prompt_tokens
+from reasonflow.runtime.journal import Journal
+from reasonflow.runtime.ledger import Amount, Hold
+from reasonflow.runtime.price import Price
+from reasonflow.runtime.record import Run, label
+from reasonflow.runtime.reservation import exceeded
+from reasonflow.runtime.scheduler import Ticket
+from reasonflow.runtime.seeds import sample_seed
+from reasonflow.runtime.values import Cost, longest
+
+if TYPE_CHECKING:
+    from reasonflow.runtime.evaluation import Where
+    from reasonflow.runtime.runtime import Runtime
+
+FLOOR_TOKENS = 64
+"""A budget caps such a call no lower, unless it asks for less itself."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Inside:
+    """One function while it runs. `ask` on the home's loop only."""
+
+    run: Run
+    home: Runtime
+    """The engine on whose loop the run lives."""
+    node: str
+    cap: int
+    """Model calls it may make: what it was declared with."""
+    where: Where
+    ticket: Ticket
+    journal: Journal | None
+    price: Callable[[Runtime], Price]
+    reached: Cost = field(init=False)
+    """The longest way to the calls that have ended."""
+    begun: int = 0
+    """Of its model calls; those of a program it calls count with all that program may make."""
+
+    def __post_init__(self) -> None:
+        self.reached = self.where.entry
+
+    async def ask(self, runtime: Runtime, request: Request, observe: Observer | None = None) -> Completion:
+        """The completion of a request of one sample. Without a seed it gets one that follows its place in the run.
+
+        observe: told on the home's loop. Raises RunError where the function has made all the calls it declared,
+        BudgetExceeded where the budget has no room, and what the engine raises.
+        """
+        self.where.scope.check()
+        before, indices = self.reached, self.begin(1)
+        if request.sampling.seed is None:
+            seed = sample_seed(self.run.seed, self.node, indices)
+            request = replace(request, sampling=replace(request.sampling, seed=seed))
+        request = replace(request, label=label(self.node, indices), stream=request.stream or self.run.streamed)
+        key = journal_key(self.run.program, request.label, 0, 0, request.prompt, request.sampling)
+        recorded = self.journal.find(key) if self.journal is not None else None
+        started_s, limit = self.run.clock(), _limit(runtime, request)
+        if recorded is not None:
+            self._pay(runtime, before, indices, recorded)
+            self._add(before, indices, started_s, recorded, limit, replayed=True)
+            return recorded
+        cap, hold = await self._reserved(runtime, request, before, limit)
+        if hold is not None:
+            request = replace(request, sampling=replace(request.sampling, max_tokens=cap))
+        self.run.requests += 1
+        if self.run.watched:
+            size = len(request.prompt.tokens) if request.prompt.tokens is not None else None
+            self.run.tell(BranchStarted, self.node, indices, input_tokens=size)
+        ended: list[Completion] = []
+
+        def told(seen: Piece | tuple[int, Completion]) -> None:
+            if isinstance(seen, Piece):
+                self.run.tell(Token, self.node, indices, text=seen.text)
+            else:
+                ended.append(seen[1])
+            if observe is not None:
+                observe(seen)
+
+        try:
+            with self.where.scope.call():
+                await self._send(runtime, request, told)
+        finally:
+            if hold is not None:
+                hold.settle(self._spent(runtime, request, ended, cap))
+            for completion in ended:
+                self._add(before, indices, started_s, completion, cap)
+        if not ended or ended[-1].finish_reason == "cancelled":
+            self.where.scope.check()
+            raise BranchCancelled(f"{request.label} was taken out of the engine")
+        if self.journal is not None:
+            self.journal.keep(key, ended[-1])
+        self.run.squeezed |= cap != limit and ended[-1].finish_reason == "length"
+        return ended[-1]
+
+    def begin(self, calls: int) -> tuple[int, ...]:
+        """The place of what makes so many calls more. Raises RunError where they are more than was declared."""
+        place = (*self.where.indices, self.begun)
+        self.begun += calls
+        if self.begun > self.cap:
+            name = label(self.node, self.where.indices)
+            raise RunError(
+                f"{name} makes more model calls than it may: {self.begun}, not {self.cap}",
+                why="bounds and budgets of the whole program rest on what rf.call was told",
+                fix=f"declare them: rf.call(..., cap={self.begun})",
+            )
+        return place
+
+    async def program(self, calls: int) -> tuple[tuple[int, ...], Cost]:
+        """A program that makes at most so many calls begins here: its place, and what came before it. From any loop."""
+
+        async def begin() -> tuple[tuple[int, ...], Cost]:
+            return self.begin(calls), self.reached
+
+        return await self.home.arun(begin)
+
+    async def ended(self, run: Run, place: tuple[int, ...], before: Cost) -> None:
+        """It has ended: its calls are the function's. From any loop."""
+
+        async def adopt() -> None:
+            self._adopt(run, place, before)
+
+        with anyio.CancelScope(shield=True):
+            await self.home.arun(adopt)
+
+    def _adopt(self, run: Run, place: tuple[int, ...], before: Cost) -> None:
+        first, way, path = len(self.run.spans), before, set(run.path)
+        for number, span in enumerate(run.spans):
+            inner = f"{span.node}/{span.inner}" if span.inner else span.node
+            self.run.spans.append(replace(span, node=self.node, indices=(*place, *span.indices), inner=inner))
+            if number in path:
+                way = way.after(first + number, span.input_tokens, span.output_tokens)
+        self.run.requests += run.requests
+        self.run.repairs += [f"{label(self.node, place)}: {text}" for text in run.repairs]
+        self._reach(way)
+
+    async def _reserved(
+        self, runtime: Runtime, request: Request, before: Cost, limit: int | None
+    ) -> tuple[int | None, Hold | None]:
+        """Output tokens the call may write, and what is held for it; (its own limit, None) without a budget."""
+        scope, ledger = self.where.scope, self.where.scope.ledger
+        if ledger is None:
+            return limit, None
+        price, tokens = self.price(runtime), prompt_tokens(request.prompt)
+        with scope.call():
+            while scope.stopped is None:
+                rooms = [scope.way_room(before), ledger.room("total")]
+                dollars = ledger.room("dollars") - price.of(tokens, 0)
+                if price.output_token and dollars != float("inf"):
+                    rooms.append(tokens + dollars / price.output_token)
+                room = min(rooms) - tokens
+                cap = int(min(room, limit if limit is not None else room)) if room != float("inf") else limit
+                if cap is None:
+                    cap = runtime.backend.window or FLOOR_TOKENS
+                if cap >= min(FLOOR_TOKENS, limit or FLOOR_TOKENS):
+                    hold = ledger.reserve(Amount(total=tokens + cap, calls=1, dollars=price.of(tokens, cap)))
+                    if hold is not None:
+                        return cap, hold
+                if not ledger.waits_for_settlements():
+                    break
+                await ledger.settlement()
+        scope.check()
+        raise exceeded(request.label, scope)
+
+    async def _send(self, runtime: Runtime, request: Request, observe: Callable[[Any], None]) -> None:
+        if runtime is self.home:
+            await runtime.generate(request, observe, self.ticket)
+            return
+        loop = asyncio.get_running_loop()
+
+        def observe_there(seen: Any) -> None:  # on the other engine's thread
+            loop.call_soon_threadsafe(observe, seen)
+
+        await runtime.arun(lambda: runtime.generate(request, observe_there, self.ticket))
+
+    def _pay(self, runtime: Runtime, before: Cost, indices: tuple[int, ...], completion: Completion) -> None:
+        """A recorded call takes of the budget what it took when it was made."""
+        ledger = self.where.scope.ledger
+        if ledger is None:
+            return
+        amount = self._amount(runtime, completion.prompt_tokens, completion.output_tokens)
+        hold = ledger.reserve(amount)
+        if hold is None:
+            raise exceeded(label(self.node, indices), self.where.scope)
+        hold.settle(amount)
+
+    def _spent(self, runtime: Runtime, request: Request, ended: list[Completion], cap: int | None) -> Amount:
+        if not ended:
+            return Amount()
+        completion = ended[-1]
+        if completion.finish_reason == "cancelled" and not runtime.backend.capabilities.partial_counts:
+            return self._amount(runtime, prompt_tokens(request.prompt), cap or 0)
+        return self._amount(runtime, completion.prompt_tokens, completion.output_tokens)
+
+    def _amount(self, runtime: Runtime, input_tokens: int, output_tokens: int) -> Amount:
+        dollars = self.price(runtime).of(input_tokens, output_tokens)
+        return Amount(total=input_tokens + output_tokens, calls=1, dollars=dollars)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Inside:
+        return self  # travels in DSPy's settings, which are copied
+
+    def _add(
+        self,
+        before: Cost,
+        indices: tuple[int, ...],
+        started_s: float,
+        completion: Completion,
+        cap: int | None,
+        *,
+        replayed: bool = False,
+    ) -> None:
+        outcome: Literal["done", "cancelled"] = "cancelled" if completion.finish_reason == "cancelled" else "done"
+        number = self.run.add(self.node, indices, started_s, completion, outcome, max_tokens=cap, replayed=replayed)
+        if outcome == "done":
+            self._reach(before.after(number, completion.prompt_tokens, completion.output_tokens))
+
+    def _reach(self, cost: Cost) -> None:
+        self.reached = longest([self.reached, cost])
+        self.where.furthest.reach(self.reached)
+
+
+def _limit(runtime: Runtime, request: Request) -> int | None:
+    """Output tokens the call can write at most; None where neither a cap nor a window is known."""
+    window, tokens = runtime.backend.window, request.prompt.tokens
+    left = None if window is None or tokens is None else max(1, window - len(tokens))
+    own = request.sampling.max_tokens
+    limits = (runtime.backend.default_max_tokens if own is None else own, left)
+    return min((limit for limit in limits if limit is not None), default=None)
