@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from dspy.utils.exceptions import LMError
 
 from reasonflow.backends.live_request import LiveRequest
 from reasonflow.backends.protocol import Completion, Observer, Request
@@ -34,10 +33,6 @@ from reasonflow.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     from reasonflow.runtime.inside import Inside
-
-
-class CalledWhileTracing(ProgramError, LMError):
-    """A model was called by DSPy inside `plan`. It is a DSPy error too, so that DSPy passes it on as it is."""
 
 
 class EngineHandle:
@@ -72,15 +67,15 @@ class EngineHandle:
 
     def complete(self, request: Any) -> Any:
         """One lm15 response. From any thread; inside an asyncio loop it blocks that loop."""
-        refuse_while_tracing()
         with _Boundary(self.spec.model):
+            refuse_while_tracing()
             inside = ambient().inside
             return self._home(inside).run(lambda: _complete(self, request, inside))
 
     def stream(self, request: Any) -> Iterator[Any]:
         """lm15 events: start, deltas, end. Closing the iterator early aborts the request."""
-        refuse_while_tracing()
         with _Boundary(self.spec.model):
+            refuse_while_tracing()
             inside = ambient().inside
             home, live = self._home(inside), self._live(request, inside)
             try:
@@ -138,15 +133,15 @@ class AsyncEngineHandle:
 
     async def complete(self, request: Any) -> Any:
         """One lm15 response. Cancelling the call aborts the request."""
-        refuse_while_tracing()
         with _Boundary(self.handle.spec.model):
+            refuse_while_tracing()
             inside = ambient().inside
             return await self.handle._home(inside).arun(lambda: _complete(self.handle, request, inside))
 
     async def stream(self, request: Any) -> AsyncIterator[Any]:
         """lm15 events: start, deltas, end. Closing the iterator early aborts the request."""
-        refuse_while_tracing()
         with _Boundary(self.handle.spec.model):
+            refuse_while_tracing()
             inside = ambient().inside
             home, live = self.handle._home(inside), self.handle._live(request, inside)
             try:
@@ -183,12 +178,12 @@ class AsyncEngineHandle:
 
 
 def refuse_while_tracing() -> None:
-    """Raises CalledWhileTracing inside a `plan`: the model would be asked about symbolic values."""
+    """Raises ProgramError inside a `plan`: the model would be asked about symbolic values."""
     # Here, not above: the language imports engines to find their runtimes.
     from reasonflow.language.tracing import is_tracing
 
     if is_tracing():
-        raise CalledWhileTracing(
+        raise ProgramError(
             "a language model was called inside `plan`",
             why="a plan is traced over symbolic values before anything runs; there is nothing to ask a model yet",
             fix="use an rf.Generate call site, or wrap the DSPy module in rf.call(module, ...)",

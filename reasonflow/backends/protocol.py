@@ -147,6 +147,8 @@ class Capabilities:
     """Whether `score` works."""
     json_schema: bool = False
     tools: bool = False
+    """Whether a model may be offered tools and call them of its own accord. An engine that lacks this and follows JSON
+    schemas can still be made to call one."""
     images: bool = False
 
 

@@ -22,7 +22,15 @@ from reasonflow.backends.protocol import (
     TokenLogprobs,
 )
 from reasonflow.backends.tools import offered
-from reasonflow.errors import BackendError, EngineDead, EngineStartError, InputError, PromptTooLong, UnknownName
+from reasonflow.errors import (
+    BackendError,
+    EngineDead,
+    EngineStartError,
+    InputError,
+    ProgramError,
+    PromptTooLong,
+    UnknownName,
+)
 from reasonflow.prompts.neutralise import neutralise_messages, specials_of
 from reasonflow.prompts.thinking import split_thinking
 
@@ -172,6 +180,8 @@ def their_error(error: Exception, model: str) -> Any:
         return lm15.ServerError(message) if error.transient else lm15.ProviderError(message)
     if isinstance(error, InputError):
         return lm15.InvalidRequestError(message)
+    if isinstance(error, ProgramError):
+        return lm15.ConfigurationError(message)
     return error
 
 
@@ -206,8 +216,6 @@ def _tools(request: Any, can: Capabilities) -> tuple[tuple[Mapping[str, Any], ..
     """(the tools as OpenAI's API spells them, the choice)."""
     if not request.tools:
         return (), None
-    if not can.tools:
-        raise _unsupported("tools", "native tool calls")
     tools: list[dict[str, Any]] = []
     choice = request.config.tool_choice
     allowed = choice.allowed if choice is not None and choice.allowed else None
@@ -219,10 +227,15 @@ def _tools(request: Any, can: Capabilities) -> tuple[tuple[Mapping[str, Any], ..
             if tool.description is not None:
                 function["description"] = tool.description
             tools.append({"type": "function", "function": function})
-    if choice is None:
-        return tuple(tools), None
-    only = choice.mode == "required" and len(tools) == 1
-    return tuple(tools), tools[0]["function"]["name"] if only else choice.mode
+    mode = None if choice is None else choice.mode
+    if not can.tools and mode != "none" and not (mode == "required" and can.json_schema):
+        raise lm15.UnsupportedFeatureError(
+            "this engine cannot tell a tool call from a text"
+            "\nfix: open a vLLM engine with tool_call_parser=..., or require a call where it follows JSON schemas",
+            feature="tools",
+        )
+    only = mode == "required" and len(tools) == 1
+    return tuple(tools), tools[0]["function"]["name"] if only else mode
 
 
 def _arguments(call: Any) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class VllmBackend:
             top_logprobs=self._max_logprobs if self._max_logprobs >= 0 else WHOLE_VOCABULARY,
             prompt_logprobs=True,
             json_schema=True,
-            tools=True,
+            tools=self._tool_parser is not None,
         )
 
     @property

@@ -13,6 +13,7 @@ cancelling needs to find them running.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
@@ -99,6 +100,52 @@ async def caps_are_kept_and_counted(make: Make) -> None:
         first = completion.total_s if completion.first_token_s is None else completion.first_token_s
         times = (0.0, completion.queued_s, first, completion.total_s)
         hold(list(times) == sorted(times), f"(arrival, queued_s, first_token_s, total_s) are {times}")
+
+
+@law
+async def log_probabilities_stand_beside_every_token(make: Make) -> None:
+    """Where it reports them: one entry a token, the likeliest first, as many as were asked for."""
+    backend = make()
+    most = min(backend.capabilities.top_logprobs, 3)
+    if not most:
+        return
+    request = _request(backend, "Name a river.", max_tokens=4, temperature=1.0, seed=3)
+    request = replace(request, sampling=replace(request.sampling, logprobs=most))
+    (completion,) = await backend.generate(request)
+    tokens = len(completion.logprobs)
+    hold(tokens == completion.output_tokens, f"{tokens} log-probabilities for {completion.output_tokens} tokens")
+    for each in completion.logprobs:
+        values = [value for _, value in each.top]
+        hold(each.logprob <= 0 and values == sorted(values, reverse=True), f"{each} is not in order")
+        hold(1 <= len(values) <= most + 1, f"{len(values)} of the likeliest tokens for logprobs={most}")
+    (plain,) = await backend.generate(_request(backend, "Name a river.", max_tokens=4))
+    hold(not plain.logprobs, "log-probabilities were reported that nobody had asked for")
+
+
+@law
+async def a_text_follows_its_json_schema(make: Make) -> None:
+    """Where it says that it can: what comes is JSON of the schema."""
+    backend = make()
+    if not backend.capabilities.json_schema:
+        return
+    schema = json.dumps(
+        {
+            "type": "object",
+            "properties": {"sure": {"type": "boolean"}},
+            "required": ["sure"],
+            "additionalProperties": False,
+        }
+    )
+    request = _request(backend, "Is water wet? Answer in JSON.", max_tokens=40, temperature=1.0, seed=4)
+    (completion,) = await backend.generate(replace(request, sampling=replace(request.sampling, json_schema=schema)))
+    try:
+        found = json.loads(completion.text)
+    except ValueError:
+        found = None
+    hold(
+        isinstance(found, dict) and found.keys() == {"sure"} and isinstance(found["sure"], bool),
+        f"{completion.text!r} does not follow the schema {schema}",
+    )
 
 
 @law
@@ -267,6 +314,8 @@ BACKEND_LAWS: tuple[Law[Make], ...] = (
     samples_come_in_order_and_their_ends_are_told_once,
     pieces_add_up_to_the_text,
     caps_are_kept_and_counted,
+    log_probabilities_stand_beside_every_token,
+    a_text_follows_its_json_schema,
     a_stop_string_ends_the_text_before_it,
     cancelling_leaves_nothing_running_and_tells_how_far_it_came,
     counters_are_the_sums_of_the_completions,

@@ -17,6 +17,7 @@ from reasonflow.backends.protocol import Piece
 from reasonflow.backends.registry import EngineSpec, engine_for
 from reasonflow.backends.scripted import ScriptedBackend
 from reasonflow.errors import BackendError, EngineDead, ProgramError, UnknownName
+from reasonflow.language.program import Program
 from reasonflow.language.tracing import ProgramSites, Tracer, tracing
 
 FIELDS = "[[ ## reasoning ## ]]\nbecause\n\n[[ ## answer ## ]]\n{}\n\n[[ ## completed ## ]]"
@@ -191,12 +192,18 @@ def test_control_tokens_in_a_users_text_end_no_turn(make: Any) -> None:
 def test_a_call_while_a_plan_is_traced_is_refused(make: Any) -> None:
     lm = make("x")
     with tracing(Tracer(ProgramSites({}, lm, None))):
-        with pytest.raises(ProgramError, match="inside `plan`") as caught:
+        with pytest.raises(LMError, match="inside `plan`"):
             lm("q")
-        with pytest.raises(ProgramError, match="inside `plan`"):
+        with pytest.raises(LMError, match="inside `plan`"):
             asyncio.run(lm.acall("q"))
-    assert isinstance(caught.value, LMError)
     assert lm("q") == ["x"]
+
+    class Asks(Program):
+        def plan(self, problem: Any) -> Any:
+            return {"answer": lm("q")[0]}
+
+    with dspy.context(lm=lm), pytest.raises(ProgramError, match="inside `plan`"):
+        Asks()(problem="p")
 
 
 def test_copies_are_the_same_engine(make: Any) -> None:

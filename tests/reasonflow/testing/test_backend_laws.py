@@ -11,7 +11,7 @@ from typing import Any
 import dspy
 import pytest
 
-from reasonflow.backends.protocol import Completion, Piece, Request
+from reasonflow.backends.protocol import Completion, Piece, Request, TokenLogprobs
 from reasonflow.backends.scripted import ScriptedBackend
 from reasonflow.testing import BACKEND_LAWS, CLOSING_LAWS, LawBroken, check_backend
 
@@ -78,9 +78,18 @@ class Broken(ScriptedBackend):
         if self.how == "no stop":
             request = replace(request, sampling=replace(request.sampling, stop=()))
         completions = await super().generate(request, told)
+        if self.how == "unasked logprobs":
+            return tuple(replace(c, logprobs=(TokenLogprobs("a", -1.0),) * c.output_tokens) for c in completions)
         if self.how == "miscounts":
             return tuple(replace(completion, output_tokens=completion.output_tokens + 1) for completion in completions)
         return completions
+
+    @property
+    def capabilities(self) -> Any:
+        can = super().capabilities
+        if self.how == "unasked logprobs":
+            return replace(can, top_logprobs=5)
+        return replace(can, json_schema=True) if self.how == "no schema" else can
 
     async def score(self, prompt: Any, continuation: Any) -> tuple[float, ...]:
         scores = await super().score(prompt, continuation)
@@ -103,6 +112,8 @@ class Broken(ScriptedBackend):
         ("stays running", "cancelling_leaves"),
         ("miscounts", "counters_are_the_sums"),
         ("short score", "a_score_has"),
+        ("unasked logprobs", "log_probabilities"),
+        ("no schema", "a_text_follows"),
         ("never closes", "a_closed_engine"),
     ],
 )
