@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import dspy
 
+from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import InputError
 from reasonflow.evals.dataset import Problem, digest
 from reasonflow.evals.provenance import commit, versions
@@ -131,8 +132,8 @@ def _state(program: dspy.Module) -> str:
 
 
 def _engine(lm: dspy.LM) -> dict[str, str]:
-    """The engine's own fingerprint; empty for language models that are not ours."""
-    runtime = getattr(getattr(lm, "engine", None), "runtime", None)
+    """The engine's own fingerprint, as it stands before the first call."""
+    runtime = runtime_behind(lm)
     return {} if runtime is None else {name: str(value) for name, value in runtime.backend.fingerprint().items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reasonflow.errors import BudgetExceeded
+from reasonflow.evals.estimate_error import compared_rows
 from reasonflow.evals.judging import FAILED
 from reasonflow.evals.runner import Evaluation
 from reasonflow.evals.samples import Sample
@@ -77,6 +78,8 @@ class Report:
     squeezed: int
     """Samples that came to their end with less than their program asks for: a budget left no more."""
     resumed: int
+    estimate: Mapping[str, Any] | None = None
+    """What was predicted against what came, where the folder held an estimate: see `estimate_error.compared`."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, figures flat but for the accuracy."""
@@ -100,8 +103,16 @@ class Report:
         return as_html(self)
 
 
-def summarise(evaluation: Evaluation, *, program: str, benchmark: str, model: str, seed: int) -> Report:
-    """The figures of an evaluation; the names are only shown.
+def summarise(
+    evaluation: Evaluation,
+    *,
+    program: str,
+    benchmark: str,
+    model: str,
+    seed: int,
+    estimate: Mapping[str, Any] | None = None,
+) -> Report:
+    """The figures of an evaluation; the names are only shown. estimate: as `estimate_error.compared` gives it.
 
     Raises BudgetExceeded where the overall budget allowed not a single sample.
     """
@@ -146,6 +157,7 @@ def summarise(evaluation: Evaluation, *, program: str, benchmark: str, model: st
         squeezed=sum(sample.squeezed and not sample.cut for sample in samples),
         cut_answered=sum(bool(sample.cut) and not sample.error for sample in samples),
         resumed=evaluation.resumed,
+        estimate=estimate,
     )
 
 
@@ -217,6 +229,8 @@ def _rows(report: Report) -> Iterable[tuple[str, str, str]]:
     if report.squeezed:
         runs = f"run{'s' if report.squeezed > 1 else ''} left with fewer branches, shorter prompts or texts"
         yield "squeezed by the budget", str(report.squeezed), runs
+    if report.estimate is not None:
+        yield from compared_rows(report.estimate)
 
 
 def _resumed(report: Report) -> str:

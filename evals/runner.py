@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import dspy
 
+from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import InputError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.grading import Grader
@@ -23,7 +24,6 @@ from reasonflow.evals.spending import Spending, check_overall
 from reasonflow.language.program import Program
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime.price import FREE_OF_CHARGE, Price, price_of
-from reasonflow.runtime.runtime import Runtime
 
 CALLS_WITHOUT_ENGINE = 16
 """Calls in flight on a language model that does not say how much it can run at once."""
@@ -64,6 +64,7 @@ async def evaluate(
     audience: Audience | None = None,
     benchmark: str = "",
     settings: Mapping[str, Any] | None = None,
+    only: Collection[str] | None = None,
 ) -> Evaluation:
     """Call `program` `samples` times on every problem, judge what it gives, and give all samples.
 
@@ -76,6 +77,8 @@ async def evaluate(
         wrong without one.
     overall_budget: of all runs together, those of earlier sessions included. When it leaves no room for another run,
         the evaluation ends with what it has; the same call with a larger one goes on.
+    only: ids of the problems to run now, as a pilot does: the rest is neither run nor planned, and the same call
+        without it goes on from there.
     judge: says what a prediction is worth; None: its answer is compared with the problem's, by `grader` if given.
     A call that raises is a wrong sample with the error in it. Errors that would repeat (a dead engine, a program or an
     input that is wrong) are raised at once, as BudgetExceeded is where `budget` is less than any answer takes; so is
@@ -97,7 +100,8 @@ async def evaluate(
         if told.on_kept is not None:
             for sample in kept:
                 told.on_kept(sample)
-        jobs = _jobs(problems, samples, {sample.key for sample in kept})
+        now = problems if only is None else [problem for problem in problems if problem.id in only]
+        jobs = _jobs(now, samples, {sample.key for sample in kept})
         if jobs:
             await _start(lm)
         spending = None
@@ -115,10 +119,10 @@ async def evaluate(
         )
         await session.run(iter(jobs), concurrency or in_flight(lm))
         done = {sample.key: sample for sample in (*kept, *session.ended)}
-        wanted = [(problem.id, index) for problem in problems for index in range(samples)]
+        wanted = [(problem.id, index) for problem in now for index in range(samples)]
         missing = sum(key not in done for key in wanted)
         if record is not None:
-            record.complete = not missing
+            record.complete = not missing and only is None
     return Evaluation(
         samples=tuple(done[key] for key in wanted if key in done),
         resumed=len(kept),
@@ -162,19 +166,13 @@ def wall_s(samples: Sequence[Sample]) -> float:
 
 def in_flight(lm: dspy.LM) -> int:
     """Program calls that keep the engine full: every running call has at least one request in it, or waits for one."""
-    runtime = _runtime(lm)
+    runtime = runtime_behind(lm)
     return CALLS_WITHOUT_ENGINE if runtime is None else max(1, runtime.backend.max_running)
 
 
-def _runtime(lm: dspy.LM) -> Runtime | None:
-    """The runtime of one of our engines; None for other language models."""
-    found = getattr(getattr(lm, "engine", None), "runtime", None)
-    return found if isinstance(found, Runtime) else None
-
-
 async def _start(lm: dspy.LM) -> None:
-    """Start our engine now, so that its half minute is in no figure."""
-    runtime = _runtime(lm)
+    """Start the engine now, so that its half minute is in no figure."""
+    runtime = runtime_behind(lm)
     if runtime is not None:
         await runtime.arun(runtime.backend.start)
 
@@ -191,7 +189,7 @@ def _worst(program: dspy.Module, lm: dspy.LM) -> dict[str, float]:
 
 def _price(lm: dspy.LM) -> Price:
     """What its tokens or its hours cost. Raises InputError where nobody knows."""
-    runtime, settings = _runtime(lm), getattr(getattr(lm, "engine", None), "settings", {})
+    runtime, settings = runtime_behind(lm), getattr(getattr(lm, "engine", None), "settings", {})
     return price_of(lm.model if runtime is None else runtime.backend.model, settings.get("dollars_per_hour"))
 
 

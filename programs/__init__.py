@@ -8,8 +8,10 @@ from reasonflow.errors import UnknownName
 from reasonflow.language.program import Program
 
 PROGRAMS = {
+    "best_of_n": "BestOfN",
     "chain_of_thought": "ChainOfThought",
     "pdr": "PDR",
+    "rsa": "RSA",
     "self_consistency": "SelfConsistency",
     "sequential_refine": "SequentialRefine",
 }

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import dspy
 
 import reasonflow as rf
-from reasonflow.errors import InputError
+from reasonflow.errors import InputError, UnknownName
 from reasonflow.language.signatures import read_signature
-from reasonflow.programs.refinement import about, extended
+from reasonflow.programs.picks import best_in_order, best_numbers, drawn
+from reasonflow.programs.refinement import about, extended, unused
 
-Distiller = Literal["summary", "top_k"]
+Distiller = Literal["summary", "top_k", "per_sample", "random_k"]
 
 _REFINE = (
     "The workspace was taken from earlier attempts and may be wrong. Use what is sound in it, check it, and write a "
@@ -38,9 +38,12 @@ class PDR(rf.Program):
 
     widths: drafts per round, the last single refinement not counted.
     distiller: "summary" writes notes shared by the next round; "top_k" grades the drafts and passes the best `k` on
-        verbatim.
+        verbatim; "per_sample" grades them anew for every draft of the next round, which gets a pick of its own: as many
+        gradings as drafts, 8 + 4 + 1 for these widths; "random_k" draws `k` for every draft, without a call. The first
+        two give a round one prompt. The paper found "summary" and "per_sample" best, "random_k" worst.
     workspace_tokens: length of the notes at most.
     solution_tokens: how much of a draft the distiller sees, thinking never (the paper's solution buffer: 2,048).
+    seed: of the draws of "random_k". Equal seeds draw equal places; what stands in them is up to the run's own seed.
     """
 
     def __init__(
@@ -52,51 +55,64 @@ class PDR(rf.Program):
         k: int = 2,
         workspace_tokens: int = 1024,
         solution_tokens: int = 2048,
+        seed: int = 0,
         config: dict[str, Any] | None = None,
     ) -> None:
         if not isinstance(widths, (tuple, list)) or not widths:
             raise InputError("PDR needs at least one round of drafts", fix="widths=(8,) is one round of eight drafts")
         if k < 1:
-            raise InputError(f"k={k} passes no draft on", fix="let the grader name at least one: k=1")
-        if distiller not in ("summary", "top_k"):
-            raise InputError(f"unknown distiller {distiller!r}", fix='use "summary" or "top_k"')
+            raise InputError(f"k={k} passes no draft on", fix="let at least one be passed on: k=1")
+        if distiller not in get_args(Distiller):
+            raise UnknownName.among("distiller", distiller, get_args(Distiller))
         task = read_signature(signature)
-        drafts = {"drafts": (list[str], "")}
-        workspace = {"workspace": (str, "")}
+        self.drafts, self.workspace = unused("drafts", task), unused("workspace", task)
+        drafts = {self.drafts: (list[str], "")}
         self.signature = task
         self.by = list(task.output_fields)[-1]
         self.draft = rf.Generate(task, config=config, solution_tokens=solution_tokens)
         if distiller == "summary":
-            notes = about(task, _SUMMARISE, drafts, ("workspace", ""))
+            notes = about(task, _SUMMARISE, drafts, (self.workspace, ""))
             self.distill = rf.Generate(notes, style="text", config={**(config or {}), "max_tokens": workspace_tokens})
-        else:
-            verdict = about(task, _GRADE.format(k=k), drafts, ("best", ""))
+        elif distiller != "random_k":
+            verdict = about(task, _GRADE.format(k=k), drafts, (unused("best", task), ""))
             self.distill = rf.Generate(verdict, style="text", config={**(config or {}), "max_tokens": 16 * k})
-        self.refine = rf.Generate(extended(task, _REFINE, workspace), config=config, solution_tokens=solution_tokens)
+        reads = {self.workspace: (str, "")}
+        self.refine = rf.Generate(extended(task, _REFINE, reads), config=config, solution_tokens=solution_tokens)
         self.widths = rf.Choice(widths)
         self.distiller = distiller
         self.k = k
+        self.seed = seed
 
     def plan(self, **inputs: Any) -> Any:
-        drafts = self.draft(**inputs, n=self.widths[0])
+        drafts = self.draft(**inputs, n=self.widths[0], min_branches=1)
         rf.answer(rf.vote(drafts, by=self.by))
-        for width in self.widths[1:]:
-            drafts = self.refine(**inputs, workspace=self._workspace(inputs, drafts), n=width)
+        for number, width in enumerate(self.widths[1:], start=1):
+            drafts = self._refined(inputs, drafts, number, width)
             rf.answer(rf.vote(drafts, by=self.by))
-        return rf.answer(self.refine(**inputs, workspace=self._workspace(inputs, drafts)))
+        return rf.answer(self._refined(inputs, drafts, len(self.widths), None))
 
-    def _workspace(self, inputs: dict[str, Any], drafts: Any) -> Any:
-        distilled = self.distill(**inputs, drafts=drafts)
+    def _refined(self, inputs: dict[str, Any], drafts: Any, number: int, width: int | None) -> Any:
+        """What a round makes of the drafts before it: a list, without a width a single one."""
+
+        def on_its_own(branch: Any) -> Any:
+            return self.refine(**inputs, **{self.workspace: self._own(inputs, drafts, number, branch)})
+
+        if self.distiller in ("summary", "top_k"):
+            return self.refine(**inputs, **{self.workspace: self._shared(inputs, drafts)}, n=width)
+        return on_its_own(0) if width is None else rf.fork(width, on_its_own, min_branches=1)
+
+    def _shared(self, inputs: dict[str, Any], drafts: Any) -> Any:
+        """The workspace of a whole round."""
+        distilled = self.distill(**inputs, **{self.drafts: drafts})
         if self.distiller == "summary":
             return distilled.text
-        best = rf.call(best_numbers, distilled.text, drafts)
-        return rf.select(drafts, indices=best, k=self.k)
+        return rf.select(drafts, indices=rf.call(best_numbers, distilled.text, drafts), k=self.k)
 
-
-def best_numbers(verdict: str, drafts: list[Any]) -> list[int]:
-    """The drafts a grader named, counted from 0, then the others in order, so that some can always be selected."""
-    named = [int(number) - 1 for number in re.findall(r"\d+", verdict)]
-    usable = [index for index in dict.fromkeys(named) if 0 <= index < len(drafts) and drafts[index]]
-    if not usable:
-        rf.note(f"the grader named no draft ({verdict[:40]!r}): took the first ones")
-    return usable + [index for index, draft in enumerate(drafts) if draft and index not in usable]
+    def _own(self, inputs: dict[str, Any], drafts: Any, number: int, branch: Any) -> Any:
+        """The workspace of one draft."""
+        if self.distiller == "random_k":
+            picked = rf.call(drawn, drafts, self.k, self.seed, number, branch)
+        else:
+            graded = self.distill(**inputs, **{self.drafts: drafts})
+            picked = rf.call(best_in_order, graded.text, drafts, self.k)
+        return rf.select(drafts, indices=picked, k=self.k)

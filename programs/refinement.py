@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 
 import dspy
 
 from reasonflow.prompts.instructions import custom_instructions
+from reasonflow.prompts.styles import REASONING
+
+
+def unused(name: str, signature: type[dspy.Signature]) -> str:
+    """`name`, or the first of `name_2`, `name_3`, ... that is no field of the signature."""
+    taken = {*signature.fields, REASONING}
+    return next(free for number in count(1) if (free := name if number == 1 else f"{name}_{number}") not in taken)
 
 
 def extended(
@@ -29,11 +37,12 @@ def about(
     instructions: str,
     extra: Mapping[str, tuple[type, str]],
     output: tuple[str, str],
+    gives: type = str,
 ) -> type[dspy.Signature]:
-    """A text about attempts at `signature`: its inputs, the `extra` ones, and one string output (name, description)."""
+    """A statement about attempts at `signature`: its inputs, the `extra` ones, and one output (name, description)."""
     fields = {name: (info.annotation, _input(name, info)) for name, info in signature.input_fields.items()}
     fields |= {name: (kind, dspy.InputField(desc=description)) for name, (kind, description) in extra.items()}
-    fields[output[0]] = (str, dspy.OutputField(desc=output[1]))
+    fields[output[0]] = (gives, dspy.OutputField(desc=output[1]))
     made: type[dspy.Signature] = dspy.Signature(fields, instructions)
     return made
 

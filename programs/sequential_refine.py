@@ -8,7 +8,7 @@ import dspy
 
 import reasonflow as rf
 from reasonflow.language.signatures import read_signature
-from reasonflow.programs.refinement import about, extended
+from reasonflow.programs.refinement import about, extended, unused
 
 _REFINE = (
     "The solution is an earlier attempt and may be wrong. Check it step by step, correct what is wrong or confirm "
@@ -20,7 +20,10 @@ _ANALYSE = "The solution is an attempt at the problem. List its flaws, briefly. 
 class SequentialRefine(rf.Program):
     """One draft, then `rounds` refinements, each reading the problem and the solution before it and nothing else.
 
-    analyse: between rounds another call lists the flaws of the solution, and the refinement reads them too.
+    analyse: between rounds another call lists the flaws of the solution, and the refinement reads them too: two calls a
+        round. The paper found it to help some models and not others.
+    analysis_tokens: length of the list of flaws at most.
+    solution_tokens: how much of a solution is read, thinking never.
     """
 
     def __init__(
@@ -34,12 +37,13 @@ class SequentialRefine(rf.Program):
         config: dict[str, Any] | None = None,
     ) -> None:
         task = read_signature(signature)
-        solution = {"solution": (str, "")}
-        reads = {**solution, "flaws": (str, "")} if analyse else solution
+        self.solution, self.flaws = unused("solution", task), unused("flaws", task)
+        solution = {self.solution: (str, "")}
+        reads = {**solution, self.flaws: (str, "")} if analyse else solution
         self.signature = task
         self.draft = rf.Generate(task, config=config, solution_tokens=solution_tokens)
         if analyse:
-            flaws = about(task, _ANALYSE, solution, ("flaws", ""))
+            flaws = about(task, _ANALYSE, solution, (self.flaws, ""))
             self.analyse = rf.Generate(flaws, style="text", config={**(config or {}), "max_tokens": analysis_tokens})
         self.refine = rf.Generate(extended(task, _REFINE, reads), config=config, solution_tokens=solution_tokens)
         self.rounds = rf.Choice(rounds)
@@ -47,9 +51,9 @@ class SequentialRefine(rf.Program):
 
     def plan(self, **inputs: Any) -> Any:
         def improve(solution: Any) -> Any:
-            seen = {"solution": solution.solution}
+            seen = {self.solution: solution.solution}
             if self.analysing:
-                seen["flaws"] = self.analyse(**inputs, solution=solution.solution).text
+                seen[self.flaws] = self.analyse(**inputs, **seen).text
             return rf.answer(self.refine(**inputs, **seen))
 
         return rf.loop(improve, rf.answer(self.draft(**inputs)), max_rounds=self.rounds)

@@ -1,8 +1,10 @@
 """ReasonFlow: declarative programs for parallel reasoning, run on a local vLLM engine that shares their prefixes."""
 
 # The order matters: the programs are written with the names above them.
-from reasonflow.backends.bridge import scripted, vllm
+from reasonflow.backends.bridge import openai, scripted, vllm
+from reasonflow.backends.dspy_lm_engines import hosted
 from reasonflow.errors import ReasonFlowError
+from reasonflow.language.artifact import load
 from reasonflow.language.call_sites import Generate
 from reasonflow.language.choices import Choice
 from reasonflow.language.combinators import (
@@ -22,41 +24,54 @@ from reasonflow.language.program import Program
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime import events
 from reasonflow.runtime.ledger import limit
+from reasonflow.runtime.live_view import show
 from reasonflow.runtime.notes import note
 
 # isort: split
 from reasonflow.evals.evaluate import evaluate
 from reasonflow.evals.metrics import math_equal
+from reasonflow.programs.best_of_n import BestOfN
 from reasonflow.programs.chain_of_thought import ChainOfThought
 from reasonflow.programs.pdr import PDR
+from reasonflow.programs.reward_model import RewardModel
+from reasonflow.programs.rsa import RSA
 from reasonflow.programs.self_consistency import SelfConsistency
 from reasonflow.programs.sequential_refine import SequentialRefine
+from reasonflow.programs.verifiers import YesProbability
 
 __version__ = "0.1.0"
 __all__ = [
     "PDR",
+    "RSA",
+    "BestOfN",
     "Budget",
     "ChainOfThought",
     "Choice",
     "Generate",
     "Program",
     "ReasonFlowError",
+    "RewardModel",
     "SelfConsistency",
     "SequentialRefine",
+    "YesProbability",
     "answer",
     "call",
     "each",
     "evaluate",
     "events",
     "fork",
+    "hosted",
     "limit",
+    "load",
     "loop",
     "math_equal",
     "note",
+    "openai",
     "quorum",
     "race",
     "scripted",
     "select",
+    "show",
     "vllm",
     "vote",
     "when",

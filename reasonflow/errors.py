@@ -13,6 +13,11 @@ ReasonFlowError              what happened, why, what to do
     ├── EngineStartError     the engine cannot start
     ├── EngineDead           the engine stopped and takes no more requests
     └── PromptTooLong        the prompt does not fit the model's window
+
+ReasonFlowWarning            what is allowed and probably not meant
+├── ArtifactWarning          an artifact was loaded where something differs from where it was saved
+├── EqualSignatures          an optimizer cannot tell two call sites of a program apart
+└── UnheardAdapter           an adapter changes the call of a model, which programs do without it
 """
 
 from __future__ import annotations
@@ -123,3 +128,19 @@ class EngineDead(BackendError):
 
 class PromptTooLong(BackendError, ValueError):
     """The prompt leaves no room for a single generated token."""
+
+
+class ReasonFlowWarning(UserWarning):
+    """Something is allowed and probably not meant. `warnings.filterwarnings` chooses by these classes."""
+
+
+class ArtifactWarning(ReasonFlowWarning):
+    """An artifact was loaded where something differs from where it was saved."""
+
+
+class EqualSignatures(ReasonFlowWarning):
+    """Two call sites of a program have equal signatures, by which GEPA finds their traces."""
+
+
+class UnheardAdapter(ReasonFlowWarning):
+    """An adapter does something of its own when it is called, and a program does not call it."""

@@ -20,9 +20,10 @@ FLOORS = ("programs", "optimizers", "evals")
 """The folders above the core, lowest first: each may import itself and what stands before it."""
 EXPORTS = frozenset(
     {
-        "Budget", "ChainOfThought", "Choice", "Generate", "PDR", "Program", "ReasonFlowError", "SelfConsistency",
-        "SequentialRefine", "answer", "call", "each", "evaluate", "events", "fork", "limit", "loop", "math_equal",
-        "note", "quorum", "race", "scripted", "select", "vllm", "vote", "when", "within",
+        "BestOfN", "Budget", "ChainOfThought", "Choice", "Generate", "PDR", "Program", "RSA", "ReasonFlowError",
+        "RewardModel", "SelfConsistency", "SequentialRefine", "YesProbability", "answer", "call", "each", "evaluate",
+        "events", "fork", "hosted", "limit", "load", "loop", "math_equal", "note", "openai", "quorum", "race",
+        "scripted", "select", "show", "vllm", "vote", "when", "within",
     }
 )  # fmt: skip
 """What users may rely on. Changing this list is a decision, and a line in the changelog."""

@@ -1,4 +1,4 @@
-"""`rf.vllm(...)` and `rf.scripted(...)`: plain `dspy.LM`s over our engines."""
+"""`rf.vllm(...)`, `rf.openai(...)` and `rf.scripted(...)`: plain `dspy.LM`s over our engines."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from reasonflow.backends.handles import AsyncEngineHandle, EngineHandle
 from reasonflow.backends.registry import EngineSpec
 from reasonflow.backends.script import Script
 from reasonflow.backends.scripted import ScriptedBackend
+from reasonflow.backends.secret import Secret
 from reasonflow.backends.translation import PER_CALL, PER_ENGINE
 from reasonflow.errors import UnknownName
 
@@ -45,6 +46,36 @@ def vllm(
     return make_lm(EngineSpec(kind="vllm", model=model.rstrip("/") or model, options=engine), settings, **calls)
 
 
+def openai(
+    model: str,
+    *,
+    base_url: str,
+    api_key: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    seed: int | None = None,
+    **options: Any,
+) -> dspy.LM:
+    """A language model on a server that already runs: vLLM's own, SGLang, or another that speaks OpenAI's API.
+
+    model: the name the server knows it by. base_url: its address with the version, "http://localhost:8000/v1".
+    api_key: is never shown or saved; `api_key_env="OPENAI_API_KEY"` names a variable instead, and can be saved.
+    seed: equal requests then give equal samples, as far as the server repeats itself.
+    options: as for `vllm`; the engine's own are `api_key_env`, `tokenizer`, `window`, `max_running`, `timeout_s`,
+        `extra_body`, `headers` and `limit`: see `OpenAIBackend`. Equal engine options share connections.
+    """
+    from reasonflow.backends.openai import OpenAIBackend
+    from reasonflow.backends.openai_http import checked_url
+
+    calls = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    engine, calls, settings = _sorted_options(options, calls, keywords(OpenAIBackend))
+    engine = {name: str(value) if isinstance(value, Path) else value for name, value in engine.items()}
+    engine["base_url"] = checked_url(base_url)
+    if api_key is not None:
+        engine["api_key"] = Secret(api_key)
+    return make_lm(EngineSpec(kind="openai", model=model, options=engine), settings, **calls)
+
+
 def scripted(
     answer: Script,
     *,
@@ -56,7 +87,8 @@ def scripted(
 ) -> dspy.LM:
     """A language model whose answers are given, for tests and simulations: see `ScriptedBackend`.
 
-    options: as for `vllm`; the engine's own are `latency`, `clock`, `window`, `block_size`, `max_running`, `kv_blocks`.
+    options: as for `vllm`; the engine's own are `latency`, `clock`, `window`, `block_size`, `max_running`, `kv_blocks`,
+        `top_logprobs`.
     Every call opens an engine of its own.
     """
     calls = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}

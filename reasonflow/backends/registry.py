@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from reasonflow.backends.protocol import Backend, Capabilities
+from reasonflow.backends.secret import Secret
 from reasonflow.errors import BackendError, UnknownName
 from reasonflow.runtime.runtime import Runtime
 
@@ -42,6 +43,12 @@ class EngineSpec:
         try:
             json.dumps(state)
         except (TypeError, ValueError) as error:
+            if any(isinstance(value, Secret) for value in self.options.values()):
+                raise BackendError(
+                    f"this {self.kind} engine cannot be saved",
+                    why="it holds an API key, which would stand in the clear",
+                    fix='name the key by its environment variable: api_key_env="OPENAI_API_KEY" in place of api_key',
+                ) from error
             raise BackendError(
                 f"this {self.kind} engine cannot be saved",
                 why=f"one of its options has no JSON form ({error})",
@@ -127,7 +134,13 @@ def _scripted(model: str, options: Mapping[str, Any]) -> Backend:
     return ScriptedBackend(model=model, **options)
 
 
-KINDS: Mapping[str, Build] = {"vllm": _vllm, "scripted": _scripted}
+def _openai(model: str, options: Mapping[str, Any]) -> Backend:
+    from reasonflow.backends.openai import OpenAIBackend
+
+    return OpenAIBackend(model, **options)
+
+
+KINDS: Mapping[str, Build] = {"vllm": _vllm, "openai": _openai, "scripted": _scripted}
 """How each kind of engine is built; the modules are imported only when one is."""
 
 _LOCK = threading.Lock()

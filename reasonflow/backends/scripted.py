@@ -10,34 +10,29 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from reasonflow.backends.block_cache import BlockCache
-from reasonflow.backends.chunk_tokenizer import END_ID, ChunkTokenizer
+from reasonflow.backends.chunk_tokenizer import ChunkTokenizer
 from reasonflow.backends.clock import Clock, WallClock
 from reasonflow.backends.deaths import closed
 from reasonflow.backends.protocol import (
     Capabilities,
     Completion,
     Counters,
-    FinishReason,
     Observer,
     Piece,
     Request,
     Tokenizer,
+    TokenLogprobs,
     Tokens,
 )
-from reasonflow.backends.script import Script, answers, failure
+from reasonflow.backends.script import Chances, Script, answers, failure, parts_of
+from reasonflow.backends.scripted_samples import Sample, Samples
 from reasonflow.errors import BackendError, EngineDead, InputError, PromptTooLong
 
 Latency: TypeAlias = float | Callable[[Request, int], float]
 """Seconds one sample takes, or a function of the request and the sample's index."""
 
-_CAPABILITIES = Capabilities(token_prompts=True, cached_counts=True, abort=True, seeds=True, prompt_logprobs=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    text: str
-    tokens: Tokens
-    finish_reason: FinishReason
+TOP_LOGPROBS = 20
+"""As many as vLLM reports where nothing else is said."""
 
 
 _NOTHING = Completion(text="", output_tokens=0, prompt_tokens=0, cached_tokens=0, finish_reason="cancelled")
@@ -74,9 +69,12 @@ class ScriptedBackend:
 
     answer: a text for every sample; a sequence, whose items answer the samples in order of arrival, over and over; or a
         function `(prompt, seed, index)` of the chat's text, the sample's own seed and its place in the request. An
-        exception (or its class) in place of a text is raised as a BackendError.
+        exception (or its class) in place of a text is raised as a BackendError. A dict in place of a text is one token
+        and its alternatives, {"Yes": 0.8, "No": 0.15}: the likeliest is generated, and log-probabilities are theirs; a
+        tuple is a text in parts, some of them dicts.
     latency: seconds per sample, spent on `clock` (real time by default; a `VirtualClock` jumps). None: no time at all.
     kv_blocks: blocks the prefix cache holds; None: room for `max_running` full windows.
+    top_logprobs: likeliest tokens it reports at each place at most; 0: it reports no log-probabilities.
 
     An EngineDead in place of a text kills the engine: everybody in flight gets it, and everybody after. A cancelled
     sample has generated its text's tokens in proportion to its time. A request takes as many steps as its longest
@@ -96,10 +94,13 @@ class ScriptedBackend:
         block_size: int = 16,
         max_running: int = 256,
         kv_blocks: int | None = None,
+        top_logprobs: int = TOP_LOGPROBS,
     ) -> None:
         for name, value in (("window", window), ("block_size", block_size), ("max_running", max_running)):
             if value < 1:
                 raise InputError(f"{name} is {value}", fix=f"give {name} a positive number")
+        if top_logprobs < 0:
+            raise InputError(f"top_logprobs is {top_logprobs}", fix="give 0 for none, or how many there are")
         self._script = answers(answer)
         self._constant = answer if isinstance(answer, str) else None
         self._model = model
@@ -109,9 +110,17 @@ class ScriptedBackend:
         self._block_size = block_size
         self._max_running = max_running
         self._tokenizer = ChunkTokenizer()
+        self._capabilities = Capabilities(
+            token_prompts=True,
+            cached_counts=True,
+            abort=True,
+            seeds=True,
+            top_logprobs=top_logprobs,
+            prompt_logprobs=True,
+        )
         self._kv_blocks = kv_blocks or max(1, max_running * window // block_size)
         self._cache = BlockCache(block_size, self._kv_blocks)
-        self._samples: dict[str, _Sample] = {}
+        self._samples = Samples(self._tokenizer)
         self._slots: anyio.Semaphore | None = None
         self._running = self._waiting = 0
         self._prompt_tokens = self._cached_tokens = self._output_tokens = self._steps = 0
@@ -124,7 +133,7 @@ class ScriptedBackend:
 
     @property
     def capabilities(self) -> Capabilities:
-        return _CAPABILITIES
+        return self._capabilities
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -262,13 +271,14 @@ class ScriptedBackend:
         finally:
             self._running -= request.n
         await self.start()  # it may have been closed meanwhile
-        sample = self._cut(text, request, room)
-        first = self._finished(prompt, sample)
+        sample = self._cut((text,), request, room)
+        logprobs = self._logprobs(sample, request)
+        first = self._finished(prompt, sample, logprobs=logprobs)
         self._steps += len(sample.tokens)
         completions: tuple[Completion, ...] = (first,)
         if request.n > 1:
             # Siblings differ from the first only in what was cached, so they share one object.
-            sibling = self._finished(prompt, sample)
+            sibling = self._finished(prompt, sample, logprobs=logprobs)
             others = request.n - 2
             self._prompt_tokens += sibling.prompt_tokens * others
             self._cached_tokens += (sibling.cached_tokens or 0) * others
@@ -300,10 +310,12 @@ class ScriptedBackend:
     async def _decode(self, call: _Call, index: int, scripted: object) -> Completion:
         """A scheduled sample, to its end. If it is stopped, `call.cut` knows how far it had come."""
         request, started_s, seconds = call.request, self._clock.now(), self._seconds(call.request, index)
-        if not isinstance(scripted, str):
+        parts = parts_of(scripted)
+        if parts is None:
             await self._spend(seconds)
             raise failure(scripted)
-        sample = self._cut(scripted, request, call.room)
+        sample = self._cut(parts, request, call.room)
+        logprobs = self._logprobs(sample, request)
         cached = self._cache.hit_tokens(call.prompt)
         self._cache.add(call.prompt)
         # The end-of-turn id has no text of its own to show.
@@ -314,17 +326,18 @@ class ScriptedBackend:
                 await self._spend(seconds / len(visible))
                 shown += 1
                 assert pieces is not None
-                pieces(Piece(index=index, text=self._tokenizer.decode((token,)), tokens=(token,)))
+                text, its = self._tokenizer.decode((token,)), logprobs[shown - 1 : shown]
+                pieces(Piece(index=index, text=text, tokens=(token,), logprobs=its))
             if not shown:
                 await self._spend(seconds)
         except anyio.get_cancelled_exc_class():
             if pieces is None and seconds > 0:
                 shown = int(len(visible) * min(1.0, (self._clock.now() - started_s) / seconds))
             tokens = sample.tokens[: min(shown, len(sample.tokens) - 1)]  # with all of them it would have ended
-            cut = self._finished(call.prompt, _Sample(self._tokenizer.decode(tokens), tokens, "cancelled"), cached)
+            cut = self._finished(call.prompt, Sample(self._tokenizer.decode(tokens), tokens, "cancelled"), cached)
             call.cut[index] = self._timed(cut, call, started_s, seconds / len(sample.tokens) if shown else None)
             raise
-        ended = self._finished(call.prompt, sample, cached)
+        ended = self._finished(call.prompt, sample, cached, logprobs)
         return self._timed(ended, call, started_s, seconds / max(1, len(sample.tokens)))
 
     def _timed(self, end: Completion, call: _Call, started_s: float, first_token_s: float | None) -> Completion:
@@ -347,7 +360,13 @@ class ScriptedBackend:
             return 0.0
         return self._latency(request, index) if callable(self._latency) else self._latency
 
-    def _finished(self, prompt: Tokens, sample: _Sample, cached: int | None = None) -> Completion:
+    def _finished(
+        self,
+        prompt: Tokens,
+        sample: Sample,
+        cached: int | None = None,
+        logprobs: tuple[TokenLogprobs, ...] = (),
+    ) -> Completion:
         if cached is None:
             cached = self._cache.hit_tokens(prompt)
         self._cache.add(prompt + sample.tokens)
@@ -361,23 +380,17 @@ class ScriptedBackend:
             prompt_tokens=len(prompt),
             cached_tokens=cached,
             finish_reason=sample.finish_reason,
+            logprobs=logprobs,
         )
 
-    def _cut(self, text: str, request: Request, room: int) -> _Sample:
-        """The scripted text as the engine would end it: at a stop string, at the token cap, or at the end of turn."""
-        for stop in request.sampling.stop:
-            text = text.split(stop, 1)[0]
-        sample = self._samples.get(text)
-        if sample is None:
-            sample = _Sample(text, (*self._tokenizer.encode(text), END_ID), "stop")
-            if len(self._samples) < 4096:  # scripts that write a new text per call must not fill the memory
-                self._samples[text] = sample
+    def _cut(self, parts: tuple[str | Chances, ...], request: Request, room: int) -> Sample:
         cap = request.sampling.max_tokens
-        limit = room if cap is None else min(cap, room)
-        if len(sample.tokens) <= limit:
-            return sample
-        tokens = sample.tokens[:limit]
-        return _Sample(self._tokenizer.decode(tokens), tokens, "length")
+        return self._samples.cut(parts, request.sampling.stop, room if cap is None else min(cap, room))
+
+    def _logprobs(self, sample: Sample, request: Request) -> tuple[TokenLogprobs, ...]:
+        """What the request wants to know of each token, as far as the engine tells it."""
+        asked, most = request.sampling.logprobs, self._capabilities.top_logprobs
+        return () if asked is None or not most else self._samples.logprobs(sample, min(asked, most))
 
     def _chat_text(self, request: Request, prompt: Tokens) -> str:
         if not request.prompt.messages:

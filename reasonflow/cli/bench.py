@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reasonflow.evals.performance.cancel import Cancelling, Trial
+    from reasonflow.evals.performance.http import Http
     from reasonflow.evals.performance.overhead import Overhead
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of ReasonFlow itself.")
@@ -74,6 +75,47 @@ def cancel(
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
         _print_cancelling(result)
+
+
+@app.command()
+def http(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each arm; the median counts.")] = 7,
+) -> None:
+    """CPU time of a client per call of 64 open at once: ours, aiohttp by hand, and DSPy's two engines.
+
+    The server is a process of its own on this machine and answers a constant.
+
+    Examples:
+
+      reasonflow bench http
+
+      reasonflow bench http --repeats 3 --json
+    """
+    from reasonflow.evals.performance.http import measure_http
+
+    result = measure_http(repeats=repeats)
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        _print_http(result)
+
+
+def _print_http(result: Http) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="CPU ms of the client per call, 64 open at once", box=None, pad_edge=False)
+    table.title_justify = "left"
+    table.add_column("arm", no_wrap=True)
+    for name in ("median (least to most)", "to aiohttp by hand"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for arm, times in result.cpu_ms.items():
+        spread = f"{result.median(arm):.3f} ({min(times):.3f} to {max(times):.3f})"
+        table.add_row(arm, spread, f"{result.ratio(arm):.2f}")
+    console = Console(width=140)
+    console.print(table, highlight=False)
+    _print_made_of(console, result.repeats, {**result.hardware, **result.versions}, result.commit)
 
 
 def _print_cancelling(result: Cancelling) -> None:

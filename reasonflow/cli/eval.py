@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reasonflow.cli.options import build, open_lm, parse_settings
+from reasonflow.cli.options import LOCAL, ApiKeyEnv, Engine, build, open_lm, parse_settings
+from reasonflow.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +22,9 @@ MODEL = "embedded"
 
 
 def evaluate(
-    program: Annotated[str, typer.Argument(help="chain_of_thought, self_consistency, pdr or sequential_refine.")],
+    program: Annotated[
+        str, typer.Argument(help="best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine.")
+    ],
     benchmark: Annotated[
         str | None,
         typer.Option(help="gsm8k, math500, ..., rg:NAME for any reasoning-gym dataset; arithmetic if none is given."),
@@ -30,6 +33,8 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="JSON lines with problem and answer, instead of a benchmark.")
     ] = None,
     model: Annotated[str, typer.Option(help="embedded, a folder, or a Hugging Face name.")] = MODEL,
+    engine: Engine = LOCAL,
+    api_key_env: ApiKeyEnv = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many problems, the first ones.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Runs per problem.")] = 1,
     seed: Annotated[int, typer.Option(help="Equal seeds draw equal samples; the problems stay the same.")] = 0,
@@ -54,6 +59,13 @@ def evaluate(
         str | None,
         typer.Option(metavar="LIMITS", help="What all runs may spend together: total=200k, or calls=2k,seconds=10m."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="What it will take, and what is not known of that; no result is written.")
+    ] = False,
+    pilot: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --dry-run: run so many problems first; they count in the evaluation later."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="The engine's own log on standard error.")] = False,
 ) -> None:
     """Measure a program: accuracy with its interval, tokens along the critical path and in total, time.
@@ -63,6 +75,9 @@ def evaluate(
     A run that its budget cuts counts with its latest answer, or as wrong. Budgets limit sequential and total
     tokens, calls, seconds and dollars.
 
+    --dry-run estimates calls, tokens, seconds and dollars. With --out the estimate stays there, and the report of the
+    evaluation says how far it was off.
+
     Examples:
 
       reasonflow eval self_consistency --set n=8 --limit 6
@@ -71,18 +86,25 @@ def evaluate(
 
       reasonflow eval pdr --benchmark aime24 --model Qwen/Qwen3-8B --samples 16
 
+      reasonflow eval pdr --model openai/Qwen/Qwen3-8B --engine http://localhost:8000/v1
+
       reasonflow eval chain_of_thought --benchmark rg:leg_counting,max_animals=3
 
       reasonflow eval pdr --budget total=20k --overall-budget total=200k,seconds=10m
+
+      reasonflow eval pdr --benchmark aime24 --samples 16 --dry-run --pilot 3 --out runs/aime
     """
     from rich.console import Console
 
     from reasonflow import programs
     from reasonflow.evals import report
     from reasonflow.evals.benchmarks import DEFAULT, load
+    from reasonflow.evals.estimate_error import compared
     from reasonflow.evals.runner import limited
     from reasonflow.plan.budget import Budget
 
+    if pilot is not None and not dry_run:
+        raise InputError("--pilot stands alone", fix="add --dry-run, or leave it out: the evaluation runs all problems")
     # Everything that can be wrong with the command is found before the engine's half minute.
     arguments = parse_settings(programs.find(program), settings or ())
     problems = load(benchmark, data=data, limit=limit)
@@ -92,30 +114,67 @@ def evaluate(
     limited(made, each, overall).explain()
     name = data.stem if data else DEFAULT if benchmark is None else benchmark
     folder = out or default_folder(program, name, model, seed)
-    lm = open_lm(model, temperature=temperature, top_p=top_p, max_tokens=max_tokens, verbose=verbose)
-    console = Console(stderr=True)
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} × {samples} sample{'s' if samples > 1 else ''}"
-    console.print(f"{program} on {name} with {model}: {count} → {folder}", highlight=False, soft_wrap=True)
-    evaluation = _run(
-        made,
-        problems,
-        console,
-        out=folder,
-        samples=samples,
-        lm=lm,
-        seed=seed,
-        concurrency=concurrency,
-        budget=each,
-        overall_budget=overall,
-        benchmark=name,
-        settings=arguments,
+    lm = open_lm(
+        model,
+        engine=engine,
+        api_key_env=api_key_env,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        verbose=verbose,
     )
-    found = report.summarise(evaluation, program=program, benchmark=name, model=model, seed=seed)
+    console = Console(stderr=True)
+    options: dict[str, Any] = {
+        "samples": samples,
+        "lm": lm,
+        "seed": seed,
+        "budget": each,
+        "overall_budget": overall,
+        "benchmark": name,
+        "settings": arguments,
+    }
+    if dry_run:
+        where = folder if out is not None or pilot is not None else None
+        if pilot is not None:
+            ids = _pilot(problems, pilot, seed)
+            _say(console, f"pilot: {len(ids)} of {len(problems)} problems → {folder}")
+            _run(made, problems, console, out=folder, concurrency=concurrency, only=ids, **options)
+        _estimate(made, problems, program, where, as_json=as_json, **options)
+        return
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} × {samples} sample{'s' if samples > 1 else ''}"
+    _say(console, f"{program} on {name} with {model}: {count} → {folder}")
+    evaluation = _run(made, problems, console, out=folder, concurrency=concurrency, **options)
+    against = compared(folder, evaluation)
+    found = report.summarise(evaluation, program=program, benchmark=name, model=model, seed=seed, estimate=against)
     report.write(found, folder)
     if as_json:
         print(json.dumps({**found.to_json(), "out": str(folder)}, ensure_ascii=False))
     else:
         Console().print(report.table(found))
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _pilot(problems: Any, count: int, seed: int) -> list[str]:
+    from reasonflow.evals.dry_run import pilot_of
+
+    return pilot_of(problems, count, seed)
+
+
+def _estimate(program: Any, problems: Any, name: str, folder: Path | None, *, as_json: bool, **options: Any) -> None:
+    """Print what the evaluation will take, and leave it in the folder of that evaluation."""
+    from reasonflow.evals.dry_run import dry_run
+
+    found = dry_run(program, problems, name=name, folder=folder, **options)
+    written = folder if folder is not None and found.mine else None
+    if written is not None:
+        found.write(written)
+    if as_json:
+        print(json.dumps({**found.to_json(), "out": written and str(written)}, ensure_ascii=False, default=str))
+    else:
+        print("\n".join([*found.lines(), "", str(found.estimate)]))
 
 
 def default_folder(program: str, benchmark: str, model: str, seed: int) -> Path:
@@ -131,7 +190,8 @@ def _run(program: Any, problems: Any, console: Console, *, out: Path, samples: i
     from reasonflow.evals.progress import Progress
     from reasonflow.evals.runner import evaluate as run_evaluation
 
-    total = len(problems) * samples
+    only = options.get("only")
+    total = (len(problems) if only is None else len(only)) * samples
     progress = Progress(console, total)
 
     async def work() -> Evaluation:

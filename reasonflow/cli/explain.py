@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from reasonflow.cli.options import build, open_lm
+from reasonflow.cli.options import LOCAL, Engine, build, open_lm
 
 
 def explain(
-    program: Annotated[str, typer.Argument(help="chain_of_thought, self_consistency, pdr or sequential_refine.")],
+    program: Annotated[
+        str, typer.Argument(help="best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine.")
+    ],
     signature: Annotated[str, typer.Option(help="DSPy signature the program works on.")] = "problem -> answer",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
@@ -19,6 +21,7 @@ def explain(
     model: Annotated[
         str | None, typer.Option(help="Bounds for it: embedded, a folder, or a Hugging Face name. No engine starts.")
     ] = None,
+    engine: Engine = LOCAL,
     budget: Annotated[
         str | None,
         typer.Option(metavar="LIMITS", help="Of each run: sequential=16k, total=, calls=, seconds=, dollars=."),
@@ -43,7 +46,7 @@ def explain(
     from reasonflow.plan.explain import Explanation
 
     made = build(program, signature, settings or (), budget=budget)
-    lm = None if model is None else open_lm(model)
+    lm = None if model is None else open_lm(model, engine=engine)
     with dspy.context(lm=lm):
         explanation = made.explain()
         steps = stages(trace(made).plan) if passes else []

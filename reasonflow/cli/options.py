@@ -10,7 +10,9 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+
+import typer
 
 from reasonflow.errors import InputError, UnknownName
 
@@ -92,20 +94,60 @@ def build(
     return program
 
 
+Engine: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="ENGINE", help="vllm (in this process), a server's URL, lm15 or litellm (hosted models)."
+    ),
+]
+ApiKeyEnv: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--api-key-env", metavar="NAME", help="Environment variable with the server's API key."),
+]
+LOCAL = "vllm"
+_HOSTED = ("lm15", "litellm")
+
+
 def open_lm(
     model: str,
     *,
+    engine: str = LOCAL,
+    api_key_env: str | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
     max_tokens: int | None = None,
     seed: int | None = None,
     verbose: bool = False,
 ) -> dspy.LM:
-    """The local engine for `model` as a `dspy.LM`, not started yet. None leaves the engine's own default."""
+    """`model` as a `dspy.LM`, nothing started yet. None leaves the engine's own default.
+
+    engine: "vllm" for an engine of our own, the URL of a server, or the DSPy engine of a hosted model. Raises
+    UnknownName, and InputError for a key that nothing takes.
+    """
+    import dspy
+
     import reasonflow
 
     sampling: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
     given = {name: value for name, value in sampling.items() if value is not None}
+    url = engine.startswith(("http://", "https://"))
+    if api_key_env is not None and not url:
+        raise InputError(
+            f"--api-key-env has no use with --engine {engine}",
+            why="hosted models find the key of their provider by themselves, and a local engine needs none",
+            fix="leave it out, or give the URL of a server as --engine",
+        )
+    if url:
+        key: dict[str, Any] = {} if api_key_env is None else {"api_key_env": api_key_env}
+        # LiteLLM's and DSPy's names say "openai/" for any server that speaks OpenAI's API.
+        served: dspy.LM = reasonflow.openai(model.removeprefix("openai/"), base_url=engine, **key, **given)
+        return served
+    if engine in _HOSTED:
+        return dspy.LM(model, engine=engine, cache=False, **given)
+    if engine != LOCAL:
+        raise UnknownName.among(
+            "engine", engine, (LOCAL, *_HOSTED), fix="name one of them, or the URL of a server: http://..."
+        )
     lm: dspy.LM = reasonflow.vllm(model, verbose=verbose, **given)
     return lm
 

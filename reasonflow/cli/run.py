@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reasonflow.cli.options import build, open_lm
+from reasonflow.cli.options import LOCAL, ApiKeyEnv, Engine, build, open_lm
 from reasonflow.errors import AnswerError, InputError, UnknownName
 
 if TYPE_CHECKING:
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 
 def run(
-    program: Annotated[str, typer.Argument(help="chain_of_thought, self_consistency, pdr or sequential_refine.")],
+    program: Annotated[
+        str, typer.Argument(help="best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine.")
+    ],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="The input, or field=value for each field.")],
     signature: Annotated[str, typer.Option(help="DSPy signature the program works on.")] = "problem -> answer",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
     ] = None,
     model: Annotated[str, typer.Option(help="embedded, a folder, or a Hugging Face name.")] = "embedded",
+    engine: Engine = LOCAL,
+    api_key_env: ApiKeyEnv = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the samples; 0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Generated tokens per call at most.")] = None,
@@ -47,6 +51,8 @@ def run(
       reasonflow run pdr "How many primes are below 100?" --set widths=4,2 --model Qwen/Qwen3-8B --json
 
       reasonflow run pdr "How many primes are below 100?" --budget total=20k,seconds=60
+
+      reasonflow run pdr "How many primes are below 100?" --model openai/Qwen/Qwen3-8B --engine http://localhost:8000/v1
     """
     import dspy
     from dspy.utils.exceptions import AdapterParseError
@@ -54,7 +60,16 @@ def run(
     made = build(program, signature, settings or (), budget=budget)
     names = tuple(made.input_names())
     values = _values(inputs, names)
-    lm = open_lm(model, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, verbose=verbose)
+    lm = open_lm(
+        model,
+        engine=engine,
+        api_key_env=api_key_env,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=seed,
+        verbose=verbose,
+    )
     try:
         with dspy.context(lm=lm):
             out = _watched(made, values)

@@ -18,6 +18,7 @@ from reasonflow.plan.check import MAX_WIDTH
 from reasonflow.plan.nodes import Generate as GenerateOp
 from reasonflow.plan.nodes import Site
 from reasonflow.plan.shapes import ListShape, RecordShape, Shape
+from reasonflow.prompts import verdict
 from reasonflow.prompts.styles import Style, choose_style, effective_signature
 from reasonflow.runtime.seeds import run_seed
 
@@ -35,7 +36,8 @@ class Generate(dspy.Predict):
     signature: any DSPy signature.
     style: how the answer is asked for and read. "boxed" (the default where the only output is a string): reasoning as
         text, then the answer in a box; the signature gains a `reasoning` output so that demos teach reasoning. "text":
-        the whole text is the output. "fields": the DSPy adapter's own format.
+        the whole text is the output. "fields": the DSPy adapter's own format. "verdict": Yes or No; the single output,
+        a float, is the probability of Yes out of both, read from the log-probabilities of that word.
     config: sampling settings (temperature, top_p, top_k, min_p, max_tokens, stop, seed, ...); the same may be given
         as keywords.
     solution_tokens: how much of a record's text flows into later prompts, counted from its end; None: all of it.
@@ -59,7 +61,7 @@ class Generate(dspy.Predict):
         weight: float = 1.0,
         **options: Any,
     ) -> None:
-        settings = {**(config or {}), **options}
+        settings = {**(verdict.SETTINGS if style == "verdict" else {}), **(config or {}), **options}
         _check_settings(settings)
         if solution_tokens is not None:
             _check_least("solution_tokens", solution_tokens, 1)
@@ -134,6 +136,8 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
     own = {key: value for key, value in settings.items() if key in _SAMPLING and key not in _SEEDING}
     if isinstance(own.get("stop"), list):
         own["stop"] = tuple(own["stop"])
+    if site.style == "verdict":
+        own["logprobs"] = _reported(lm, own.get("logprobs"))
     sampling = Sampling(**own)
     seed = run_seed(settings.get("seed") or 0, settings.get("rollout_id"), sampling.temperature)
     current.program.bindings[name] = Binding(predictor=site, lm=lm, seed=seed, priority=of_engine.get("priority", 0))
@@ -155,6 +159,14 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
         weight=site.weight,
         key=key,
     )
+
+
+def _reported(lm: Any, logprobs: int | None) -> int | None:
+    """As many log-probabilities of those asked for as the engine gives. Starts nothing."""
+    from reasonflow.backends.dspy_lm_engines import runtime_behind
+
+    runtime = None if logprobs is None else runtime_behind(lm)
+    return logprobs if runtime is None else min(logprobs or 0, runtime.backend.capabilities.top_logprobs) or None
 
 
 def _default(site: Generate, name: str) -> Any:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import dspy
 
 from reasonflow.errors import InputError, ProgramError, UnknownName
 from reasonflow.language.combinators import within
+from reasonflow.language.construction import Construction, construction
+from reasonflow.language.dspy_warnings import warn_of_equal_signatures, warn_of_unheard_adapter
 from reasonflow.language.tracing import Binding, ProgramSites, Tracer, is_tracing, tracer, tracing
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.explain import Explanation
 from reasonflow.plan.nodes import Plan
 from reasonflow.plan.shapes import ListShape, RecordShape, StructShape, ValueShape
 from reasonflow.runtime.events import Event
+from reasonflow.runtime.functions import own_errors
+
+if TYPE_CHECKING:
+    from reasonflow.runtime.estimate import Estimate
+    from reasonflow.runtime.measured import Past
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +52,13 @@ class Program(dspy.Module):
     """For programs over any signature, whose `plan` takes **inputs: the fields it takes."""
     budget: Budget | None = None
     """What one run of it may spend; nested in another program's plan, what this part of the run may."""
+    _constructed_with: Construction | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Here and not in __init__: what subclasses are given counts, not what they hand on.
+        made: Self = super().__new__(cls)
+        made._constructed_with = construction(cls, args, kwargs)
+        return made
 
     def plan(self, *args: Any, **inputs: Any) -> Any:
         """Arrange the call sites; returns what the program gives. Override this."""
@@ -70,6 +84,19 @@ class Program(dspy.Module):
 
         return explained(trace(self))
 
+    def estimate(self, examples: Sequence[Any], *, samples: int = 1, history: Iterable[Past] | None = None) -> Estimate:
+        """What `samples` runs over each of the examples will take. Nothing runs and no engine starts.
+
+        examples: `dspy.Example`s with their inputs named, or dicts of inputs.
+        history: records of earlier runs (`[out.run, ...]`) or folders of evaluations of this program: without them no
+            value is called likely. Runs of other settings tell how long the calls of each call site are.
+        The high ends of calls and tokens are never exceeded where the engine has a tokenizer and a window. Raises
+        InputError for an example that lacks an input, or for a history of another program.
+        """
+        from reasonflow.runtime.estimate import estimated
+
+        return estimated(self, examples, samples=samples, history=history)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         inputs = self._bind(args, kwargs)
         if is_tracing():
@@ -93,6 +120,19 @@ class Program(dspy.Module):
         from reasonflow.runtime.stream import stream
 
         return stream(trace(self), self._bind(args, kwargs))
+
+    def save(self, path: Any, save_program: bool = False, modules_to_serialize: Any = None) -> None:
+        """Write an artifact, a `.json` file: `rf.load(path)` makes the program again, `program.load(path)` its state.
+
+        Without a language model, whose place is the context. save_program, modules_to_serialize: as DSPy's, which
+        pickles the whole program into a folder. Raises InputError for what has no JSON form.
+        """
+        if save_program:
+            super().save(path, save_program=True, modules_to_serialize=modules_to_serialize)
+            return
+        from reasonflow.language.artifact import save
+
+        save(self, path)
 
     def load_state(self, state: dict[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
         """As DSPy's, tolerating files written before a Choice existed: it keeps its value then."""
@@ -132,6 +172,9 @@ class Program(dspy.Module):
 class Single(Program):
     """One call site as a program: what a `Generate` called outside a plan is."""
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        return dspy.Module.__new__(cls)  # type: ignore[no-any-return]  # made for one call, and never saved
+
     def __init__(self, site: dspy.Predict) -> None:
         self.site = site
 
@@ -156,7 +199,7 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
 
     constants: handed to `plan` as they are instead of symbolic inputs.
     """
-    names = {id(predictor): path for path, predictor in _predictors("", program, set())}
+    names = {id(predictor): path for path, predictor in predictors_of(program)}
     lm, adapter = dspy.settings.lm, dspy.settings.adapter
     sites = ProgramSites(names, lm, adapter)
     outer = Tracer(sites)
@@ -164,7 +207,8 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
     # No callbacks either: they would be told of nested programs as if these ran, with symbolic values.
     with tracing(outer), dspy.context(lm=_REFUSING_LM, adapter=_REFUSING_ADAPTER, callbacks=[]):
         symbolic = {name: outer.input(name) for name in inputs}
-        given = program.plan(**(symbolic if constants is None else constants))
+        with own_errors():
+            given = program.plan(**(symbolic if constants is None else constants))
         if given is None:
             raise ProgramError(
                 f"{type(program).__name__}.plan returns nothing", fix="end it in `return rf.answer(...)`"
@@ -172,6 +216,8 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
         result = outer.lift(given)
     plan = outer.finish(result)
     _check_result(program, plan)
+    warn_of_unheard_adapter(program, adapter)
+    warn_of_equal_signatures(program, {name: bound.predictor for name, bound in sites.bindings.items()})
     return Traced(
         name=type(program).__name__,
         plan=plan,
@@ -189,6 +235,11 @@ def _budget(program: Program) -> Budget | None:
             f"the budget of {type(program).__name__} is {budget!r}", fix="program.budget = rf.Budget(total=20_000)"
         )
     return budget
+
+
+def predictors_of(program: dspy.Module) -> Iterator[tuple[str, dspy.Predict]]:
+    """Every predictor of a program with the path DSPy names it by, those of compiled submodules too."""
+    return _predictors("", program, set())
 
 
 def _predictors(path: str, value: Any, seen: set[int]) -> Iterator[tuple[str, dspy.Predict]]:

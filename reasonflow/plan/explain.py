@@ -78,6 +78,8 @@ class Explanation:
     """What every run of it may spend."""
     finishes: bool = True
     """Whether the budget holds the whole plan, or a run must end at an earlier answer."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of the engines, and what the functions of a run have said."""
 
     def measured(
         self,
@@ -85,9 +87,11 @@ class Explanation:
         totals: Mapping[str, str],
         repairs: tuple[str, ...],
         failures: tuple[str, ...],
+        notes: tuple[str, ...] = (),
     ) -> Explanation:
         """The same tree with what a run measured, by the steps' names."""
-        return replace(self, figures=figures, totals=totals, repairs=repairs, failures=failures)
+        told = (*self.notes, *notes)
+        return replace(self, figures=figures, totals=totals, repairs=repairs, failures=failures, notes=told)
 
     @property
     def bound(self) -> Bound:
@@ -122,6 +126,7 @@ class Explanation:
                 for row in self.rows()
             ],
             **({"totals": dict(self.totals)} if self.totals else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "plan": to_json(self.plan),
         }
 
@@ -158,10 +163,16 @@ class Printed:
 
 
 def explain(
-    program: str, plan: Plan, window: int | None, budget: Budget | None = None, *, finishes: bool = True
+    program: str,
+    plan: Plan,
+    window: int | None,
+    budget: Budget | None = None,
+    *,
+    finishes: bool = True,
+    notes: tuple[str, ...] = (),
 ) -> Explanation:
     """The explanation of a plan on an engine with this window (None: unknown)."""
-    return Explanation(program, plan, window, budget=budget, finishes=finishes)
+    return Explanation(program, plan, window, budget=budget, finishes=finishes, notes=notes)
 
 
 def _rows(plan: Plan, depth: int, window: int | None, sites: list[tuple[str, tuple[str, ...]]]) -> list[Row]:

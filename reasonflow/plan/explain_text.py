@@ -55,7 +55,8 @@ def as_text(explanation: Explanation) -> str:
 
 
 def notes(explanation: Explanation) -> Iterator[str]:
-    """What was repaired and what failed, equal ones as one."""
+    """What is to be known of the engine, what was repaired and what failed, equal ones as one."""
+    yield from explanation.notes
     for kind, found in (("repaired", explanation.repairs), ("failed", explanation.failures)):
         yield from (f"{kind}: {text}" for text in grouped(found))
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import dspy
 
-from reasonflow.backends.protocol import FinishReason
+from reasonflow.backends.protocol import FinishReason, TokenLogprobs
 from reasonflow.prompts.answers import extract_answer
 from reasonflow.prompts.render import default_adapter
 from reasonflow.prompts.styles import REASONING, Style, answer_field
 from reasonflow.prompts.thinking import THINK, ThinkTags, split_thinking
+from reasonflow.prompts.verdict import read_verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,21 +38,28 @@ def parse(
     *,
     tags: ThinkTags = THINK,
     opened: bool = False,
+    logprobs: tuple[TokenLogprobs, ...] = (),
 ) -> Parsed:
-    """The fields in a sample's text. Boxed and text never raise; fields raises what the adapter raises.
+    """The fields in a sample's text. Only fields raises: what the adapter raises.
 
     signature: the call site's own; an AdapterParseError carries that very object. opened: as in `split_thinking`.
+    logprobs: what a verdict is read from.
     """
     thinking, solution = split_thinking(text, tags, opened=opened)
     repairs: list[str] = []
     if thinking and not solution:
         repairs.append("the text ended inside its thinking")
-    elif finish_reason == "length":
+    elif finish_reason == "length" and style != "verdict":  # which is cut behind its word on purpose
         repairs.append("the text was cut at its token cap")
     if style == "fields":
         fields = (adapter or default_adapter()).parse(signature, solution)
     elif style == "text":
         fields = {answer_field(signature): solution}
+    elif style == "verdict":
+        verdict = read_verdict(solution, logprobs, tags, opened=opened)
+        fields = {answer_field(signature): verdict.score}
+        if verdict.repair is not None:
+            repairs.append(verdict.repair)
     else:
         extracted = extract_answer(solution)
         fields = {REASONING: extracted.reasoning, answer_field(signature): extracted.answer}

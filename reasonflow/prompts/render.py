@@ -19,12 +19,14 @@ from reasonflow.prompts.instructions import custom_instructions
 from reasonflow.prompts.neutralise import CHAT_CONTROLS, neutralise, neutralise_messages, specials_of
 from reasonflow.prompts.styles import REASONING, Style, answer_field, effective_signature
 from reasonflow.prompts.values import is_branches, value_text
+from reasonflow.prompts.verdict import verdict_word
 
 Demo: TypeAlias = Mapping[str, Any]
 
 SYSTEM = "You are a helpful assistant."
 """Always sent: templates with a system turn of their own (Qwen's, SmolLM's) then add none."""
 REQUEST = "Reason step by step, and put the final answer within \\boxed{}."
+VERDICT = "Begin your answer with Yes or No."
 
 
 def render_messages(
@@ -80,7 +82,7 @@ class PromptTemplate:
     def _head(self, specials: tuple[str, ...]) -> tuple[Message, ...]:
         turns = [_turn("system", SYSTEM)]
         answer = answer_field(self._signature)
-        request = REQUEST if self._style == "boxed" else ""
+        request = {"boxed": REQUEST, "verdict": VERDICT}.get(self._style, "")
         for demo in self._demos:
             if demo.get(answer) is None or not self._present(demo):
                 continue  # DSPy's labelled sets hold incomplete examples; half a turn would teach half an answer
@@ -90,6 +92,8 @@ class PromptTemplate:
         return tuple(turns)
 
     def _answer_turn(self, demo: Demo, answer: str) -> str:
+        if self._style == "verdict":
+            return verdict_word(demo[answer])
         value = str(demo[answer])
         if self._style == "text":
             return value
@@ -130,6 +134,9 @@ def _request(signature: type[dspy.Signature], style: Style) -> str:
     if style == "boxed":
         wanted = f"The answer: {description}" if description else ""
         return "\n\n".join(part for part in (custom, wanted, REQUEST) if part)
+    if style == "verdict":
+        asked = description or ("" if custom else f"{name.replace('_', ' ').capitalize()}?")
+        return "\n\n".join(part for part in (custom, asked, VERDICT) if part)
     wanted = description or f"Write the {name.replace('_', ' ')}, and nothing else."
     return "\n\n".join(part for part in (custom, wanted if description or not custom else "") if part)
 

@@ -1,4 +1,4 @@
-"""How a call site's answer is written: the answer boxed in free text, the whole text, or DSPy's marked fields."""
+"""How a call site's answer is written: boxed in free text, as the whole text, in DSPy's marked fields, as Yes or No."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import dspy
 
 from reasonflow.errors import ProgramError, UnknownName
 
-Style: TypeAlias = Literal["boxed", "text", "fields"]
+Style: TypeAlias = Literal["boxed", "text", "fields", "verdict"]
 """boxed: reasoning as free text, the answer in \\boxed{}. text: the whole text is the single output field.
-fields: what the DSPy adapter writes and reads."""
+fields: what the DSPy adapter writes and reads. verdict: Yes or No; the single output is the probability of Yes."""
 
 STYLES: tuple[str, ...] = get_args(Style)
 REASONING = "reasoning"
@@ -42,9 +42,15 @@ def choose_style(signature: type[dspy.Signature], asked: Style | None = None) ->
             why=f"the signature has {len(answers)}: {', '.join(answers)}",
             fix='use style="fields", or a signature with one output',
         )
-    if asked == "text" and REASONING in signature.output_fields and answers != (REASONING,):
+    if asked == "verdict" and signature.output_fields[answers[0]].annotation is not float:
         raise ProgramError(
-            "style 'text' has no room for a reasoning field",
+            "style 'verdict' gives a probability",
+            why=f"the output {answers[0]!r} is no float",
+            fix=f'declare it so: "... -> {answers[0]}: float"',
+        )
+    if asked in ("text", "verdict") and REASONING in signature.output_fields and answers != (REASONING,):
+        raise ProgramError(
+            f"style {asked!r} has no room for a reasoning field",
             why="the whole text becomes the single output",
             fix=f'drop `{REASONING}` from the signature, or use style="boxed"',
         )

@@ -21,6 +21,7 @@ from reasonflow.runtime.draw import Draw, journal_key
 from reasonflow.runtime.fitting import Fitting
 from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.ledger import Amount
+from reasonflow.runtime.price import Price
 from reasonflow.runtime.reading import flowing
 from reasonflow.runtime.record import label
 from reasonflow.runtime.reservation import Granted, exceeded, grant
@@ -99,6 +100,11 @@ class ModelCall:
         """Whether the rest of its samples cannot matter any more."""
 
     @property
+    def price(self) -> Price:
+        """Of its engine."""
+        return self.maker.prices.of(self.runtime)
+
+    @property
     def name(self) -> str:
         """As people read it."""
         return label(self.node.name, self.place.indices)
@@ -163,7 +169,7 @@ class ModelCall:
         """Take recorded samples as they are; whether the rest does not matter any more."""
         draw = self._new_draw(list(found), attempt, self.prompt, None, decided, replayed=True)
         tokens = sum(completion.prompt_tokens + completion.output_tokens for completion in found.values())
-        dollars = sum(self.maker.price.of(c.prompt_tokens, c.output_tokens) for c in found.values())
+        dollars = sum(self.price.of(c.prompt_tokens, c.output_tokens) for c in found.values())
         ledger = self.place.scope.ledger
         amount = Amount(total=tokens, calls=len(found), dollars=dollars)
         if ledger is not None:
@@ -195,7 +201,7 @@ class ModelCall:
                 await self._send(request, places, draw.take)
         finally:
             if granted.hold is not None:
-                granted.hold.settle(draw.spent(self.maker.price))
+                granted.hold.settle(draw.spent(self.price))
                 cut_off = limit != self._limit(granted.prompt, None) and draw.ran_out
                 self.maker.run.squeezed |= granted.squeezed or cut_off
             self._collect(draw)
@@ -252,7 +258,7 @@ class ModelCall:
             lambda: self.maker.allotter.call(ask, frame, position),
             self.fitting,
             lambda prompt: self._limit(prompt, None),
-            self.maker.price,
+            self.price,
         )
 
     def _limit(self, prompt: Prompt, cap: int | None) -> int | None:

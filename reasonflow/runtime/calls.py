@@ -9,6 +9,7 @@ from typing import Any
 
 import dspy
 
+from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import BackendError
 from reasonflow.language.tracing import Binding
 from reasonflow.plan.nodes import Call, Generate, Node, Site
@@ -17,7 +18,7 @@ from reasonflow.runtime.call import Made, ModelCall, Place, TracedCalls
 from reasonflow.runtime.evaluation import Where
 from reasonflow.runtime.inside import Inside
 from reasonflow.runtime.journal import Journal
-from reasonflow.runtime.price import Price
+from reasonflow.runtime.price import Prices
 from reasonflow.runtime.record import Run
 from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.scheduler import Ticket
@@ -39,7 +40,7 @@ class CallMaker:
     made: list[Made | TracedCalls]
     journal: Journal | None
     allotter: Allotter
-    price: Price
+    prices: Prices
 
     async def generate(self, node: Node, values: Sequence[Any], before: Cost, place: Place) -> tuple[Any, Cost]:
         """Render, sample, parse. One record, or a list of them with holes where there is none.
@@ -70,7 +71,7 @@ class CallMaker:
             where=where,
             ticket=Ticket(run=self.number, path=node.priority),
             journal=self.journal,
-            price=lambda runtime: self.price,
+            price=self.prices.of,
         )
 
     @contextmanager
@@ -101,11 +102,11 @@ def runtime_of(lm: dspy.BaseLM | None, site: str) -> Runtime:
             why=f"call site {site!r} has none of its own and none is configured",
             fix='dspy.configure(lm=rf.vllm("embedded"))',
         )
-    runtime = getattr(getattr(lm, "engine", None), "runtime", None)
-    if not isinstance(runtime, Runtime):
+    runtime = runtime_behind(lm)
+    if runtime is None:
         raise BackendError(
-            f"programs do not run on {getattr(lm, 'model', lm)!r} yet",
-            why="it is no ReasonFlow engine, so there is nothing to schedule its branches on",
-            fix="use rf.vllm(...) for a local model, or rf.scripted(...) in tests",
+            f"programs do not run on a {type(lm).__name__}",
+            why=f"call site {site!r} has it as its language model, and it is no dspy.LM",
+            fix='dspy.configure(lm=rf.vllm("embedded")), or any other dspy.LM',
         )
     return runtime

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import anyio
@@ -218,7 +219,7 @@ class Executor:
 
     def deadline(self, ledger: Ledger, whose: str) -> tuple[float, BudgetExceeded]:
         """Seconds until the budget has run out of time, or of money by the hour, and the error that says so."""
-        seconds = ledger.seconds_left(self.calls.price.hour)
+        seconds = ledger.seconds_left(self.calls.prices.hour)
         error = BudgetExceeded(
             f"{whose} ran out of {'time' if ledger.seconds_left() <= seconds else 'money'}",
             why=f"its budget is {ledger}",
@@ -231,7 +232,7 @@ class Executor:
         values = [value for value, _ in args]
         split = len(values) - len(op.names)
         positional, named = values[:split], dict(zip(op.names, values[split:], strict=True))
-        token = NOTES.set(lambda text: self.run.repair(node.name, text, where.indices))
+        token = NOTES.set(partial(self._note, node.name, where.indices))
         inside = self.calls.inside(node, op, where)
         result: list[Any] = []
         try:
@@ -248,6 +249,12 @@ class Executor:
         if not result:
             where.scope.check()
         return result[0], inside.reached
+
+    def _note(self, name: str, indices: Indices, text: str, repair: bool) -> None:
+        if repair:
+            self.run.repair(name, text, indices)
+        else:
+            self.run.notes.append(f"{label(name, indices)}: {text}")
 
     def hole(self, name: str, indices: Indices, error: Exception) -> Hole:
         """Record a failed branch."""

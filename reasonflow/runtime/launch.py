@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from reasonflow.backends.protocol import Backend
 from reasonflow.compiler.allocate_budget import allocate_budget, can_finish
 from reasonflow.compiler.passes import lower
 from reasonflow.errors import BudgetExceeded
+from reasonflow.language.dspy_warnings import equal_signatures
 from reasonflow.language.program import Traced
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.explain import Explanation, explain
@@ -21,7 +22,8 @@ from reasonflow.runtime import dspy_report
 from reasonflow.runtime.allotment import Allotter
 from reasonflow.runtime.ambient import ambient
 from reasonflow.runtime.call import Made, TracedCalls, template
-from reasonflow.runtime.calls import CallMaker, runtime_of
+from reasonflow.runtime.calls import CallMaker
+from reasonflow.runtime.engines import engines_of, known_backends, notes, widest
 from reasonflow.runtime.evaluation import Where
 from reasonflow.runtime.events import Watch
 from reasonflow.runtime.executor import Executor
@@ -29,10 +31,9 @@ from reasonflow.runtime.fitting import Fitting
 from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.joins import all_failed
 from reasonflow.runtime.ledger import Ledger
-from reasonflow.runtime.price import FREE_OF_CHARGE, price_of
+from reasonflow.runtime.price import Prices
 from reasonflow.runtime.reading import missing_answer
 from reasonflow.runtime.record import Run
-from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.scope import Scope
 from reasonflow.runtime.values import FREE, Hole, Record, solid
 
@@ -87,34 +88,39 @@ def explained(traced: Traced) -> Explanation:
     Raises BudgetExceeded where the budget does not allow a single answer.
     """
     plan = lower(traced.plan)
-    runtime = getattr(getattr(traced.lm, "engine", None), "runtime", None)
-    backend = runtime.backend if isinstance(runtime, Runtime) else None
-    window = None if backend is None else backend.window
+    backends = known_backends(traced, plan)
+    window = widest(backends.values())
+    sites = {name: binding.predictor for name, binding in traced.bindings.items()}
+    equal = (f"{one} and {other} have equal signatures: GEPA mixes them up" for one, other in equal_signatures(sites))
+    told = (*notes(backends), *equal)
     if traced.budget is None:
-        return explain(traced.name, plan, window)
-    costs = costs_of(backend, lambda site: backend)
+        return explain(traced.name, plan, window, notes=told)
+    costs = costs_of(backends)
     allocated = allocate_budget(plan, traced.budget, costs)
-    return explain(traced.name, allocated, window, traced.budget, finishes=can_finish(plan, traced.budget, costs))
+    finishes = can_finish(plan, traced.budget, costs)
+    return explain(traced.name, allocated, window, traced.budget, finishes=finishes, notes=told)
 
 
-def costs_of(home: Backend | None, backend_of: Callable[[Site], Backend | None]) -> Costs:
-    """What prompts and calls cost on these engines; nothing is known of the prompts where there is no tokenizer."""
+def costs_of(backends: Mapping[str, Backend]) -> Costs:
+    """What prompts and calls cost on these engines, by call site; nothing is known of the prompts where there is no
+    tokenizer.
+    """
 
     @cache
     def template_tokens(site: Site) -> int:
-        backend = backend_of(site)
+        backend = backends.get(site.name)
         if backend is None:
             return 0
         empty = dict.fromkeys(site.signature.input_fields, "")
         return Fitting(template(site), empty, backend.tokenizer, None, None).whole_tokens
 
     def max_tokens(site: Site) -> int | None:
-        backend = backend_of(site)
+        backend = backends.get(site.name)
         if site.sampling.max_tokens is not None or backend is None:
             return site.sampling.max_tokens
         return backend.default_max_tokens
 
-    return Costs(template_tokens=template_tokens, max_tokens=max_tokens, window=None if home is None else home.window)
+    return Costs(template_tokens=template_tokens, max_tokens=max_tokens, window=widest(backends.values()))
 
 
 def _delivered(job: _Launch, mine: _Launch) -> ProgramOutput:
@@ -133,11 +139,11 @@ class _Launch:
         self.plan = lower(traced.plan) if plan is None else plan
         self.inputs = inputs
         self.around = ambient()
-        sites = [node.op.site.name for node in self.plan.walk() if isinstance(node.op, Generate)]
-        self.runtimes = {name: runtime_of(traced.bindings[name].lm, name) for name in sites}
-        self.home = next(iter(self.runtimes.values())) if self.runtimes else runtime_of(traced.lm, traced.name)
-        self.seeds = tuple(traced.bindings[name].seed for name in sites)
-        self.explanation = explain(traced.name, self.plan, self.home.backend.window, traced.budget)
+        self.engines = engines_of(traced, self.plan)
+        self.home = self.engines.home
+        self.seeds = tuple(traced.bindings[name].seed for name in self.engines.of)
+        told = notes(self.engines.backends)
+        self.explanation = explain(traced.name, self.plan, self.engines.window, traced.budget, notes=told)
         self.run = Run(traced.name, self.explanation, next(iter(self.seeds), 0))
         self.run.streamed = watch is not None or self.around.streamed
         for listener in (watch, self.around.watch):
@@ -157,7 +163,7 @@ class _Launch:
         around = self.around
         if effects or self.run.streamed or any((around.journal, around.watch, around.inside)):
             return None
-        engines = tuple(id(runtime) for runtime in self.runtimes.values())
+        engines = tuple(id(runtime) for runtime in self.engines.of.values())
         return _Key((self.plan, self.seeds, engines, self.traced.budget, id(self.around.ledger)), dict(self.inputs))
 
     async def execute(self) -> _Launch:
@@ -168,7 +174,9 @@ class _Launch:
         outer = self.around.inside
         begun = None if outer is None else await outer.program(self.explanation.bound.calls)
         try:
-            await self._start_engines()
+            # Before the clock: an engine that takes seconds to load would drown what the first run measures.
+            await self.engines.start()
+            self.run.begin(self.home.backend.fingerprint(), self.engines.fingerprints())
             executor, ledger = self._prepare()
             scope = Scope(ledger)
             frame = None if ledger is None else Frame(self.plan, scope)
@@ -186,6 +194,8 @@ class _Launch:
                 self.run.cut = error.what
             raise
         finally:
+            if self.run.fingerprint:  # what an engine learns of itself meanwhile; another one after a restart
+                self.run.know(self.home.backend.fingerprint(), self.engines.fingerprints())
             self.run.end(cost, complete=complete)
             if outer is not None and begun is not None:
                 await outer.ended(self.run, *begun)
@@ -195,37 +205,27 @@ class _Launch:
         """What the plan is run with: known only now that the engines are ready."""
         limited = self.traced.budget is not None or self.around.ledger is not None
         ledger = Ledger(self.traced.budget or Budget(), self.around.ledger) if limited else None
-        backends = {name: runtime.backend for name, runtime in self.runtimes.items()}
-        costs = costs_of(self.home.backend, lambda site: backends[site.name])
+        costs = costs_of(self.engines.backends)
         sizes = partial(_sizes, self.inputs, self.traced.inputs, self.home.backend)
         if self.traced.budget is not None:
             self.plan = allocate_budget(self.plan, self.traced.budget, costs, sizes())
-        price = FREE_OF_CHARGE
-        if self._in_dollars(ledger):
-            hourly = getattr(getattr(self.traced.lm, "engine", None), "settings", {}).get("dollars_per_hour")
-            price = price_of(self.home.backend.model, hourly)
+        prices = self.engines.prices(self.traced) if self._in_dollars(ledger) else Prices({})
         calls = CallMaker(
             run=self.run,
             number=self.home.next_run(),
             bindings=self.traced.bindings,
-            runtimes=self.runtimes,
+            runtimes=self.engines.of,
             home=self.home,
             made=self.made,
             journal=self.around.journal,
-            allotter=Allotter(self.plan, sizes, costs, price),
-            price=price,
+            allotter=Allotter(self.plan, sizes, costs, prices.dearest),
+            prices=prices,
         )
         return Executor(calls, self.run), ledger
 
     def _in_dollars(self, ledger: Ledger | None) -> bool:
         inside = any(isinstance(n.op, Within) and n.op.budget.dollars is not None for n in self.plan.walk())
         return inside or (ledger is not None and ledger.limits("dollars"))
-
-    async def _start_engines(self) -> None:
-        """Before the clock: an engine that takes seconds to load would drown what the first run measures."""
-        for runtime in {id(found): found for found in (self.home, *self.runtimes.values())}.values():
-            await runtime.arun(runtime.backend.start)
-        self.run.begin(self.home.backend.fingerprint())
 
     def failed(self, error: BaseException) -> None:
         """In the caller's context: the record goes along with the error, an interruption's too."""

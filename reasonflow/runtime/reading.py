@@ -24,7 +24,13 @@ def read(
     opened = tokenizer is not None and prompt.tokens is not None and opens_thought(prompt.tokens, tokenizer)
     try:
         parsed = parse(
-            site.signature, site.style, completion.text, completion.finish_reason, site.adapter, opened=opened
+            site.signature,
+            site.style,
+            completion.text,
+            completion.finish_reason,
+            site.adapter,
+            opened=opened,
+            logprobs=completion.logprobs,
         )
     except AdapterParseError as error:
         return None, ("not parsed",), error
@@ -52,6 +58,6 @@ def missing_answer(site_signature: type[dspy.Signature], record: Record) -> Adap
         adapter_name="ReasonFlow",
         signature=site_signature,
         lm_response=record.full_text,
-        parsed_result={name: value for name, value in record.fields.items() if value is not None},
+        # No parsed_result: DSPy's tracing divides by it where some fields were read, and GEPA would never see the text.
         message=f"The text holds no {name}: neither a box nor anything that reads like an answer.",
     )

@@ -102,9 +102,13 @@ class Run:
         self.seed = seed
         self.fingerprint: dict[str, str] = {}
         """Engine, versions, model and its hash, device."""
+        self.engines: dict[str, dict[str, str]] = {}
+        """The same of the call sites that ran on another engine, by site."""
         self.spans: list[Span] = []
         self.repairs: list[str] = []
         """What had to be repaired or was left out, with the branch it happened in."""
+        self.notes: list[str] = []
+        """What its functions have said of themselves that is no repair, with the branch it happened in."""
         self.failures: list[str] = []
         """Branches that failed and stayed as holes, with their errors."""
         self.complete = False
@@ -124,10 +128,15 @@ class Run:
 
     # Written by the executor ----------------------------------------------------------------------------------------
 
-    def begin(self, fingerprint: Mapping[str, str]) -> None:
-        """Start the clock; the engine is ready."""
-        self.fingerprint = dict(fingerprint)
+    def begin(self, fingerprint: Mapping[str, str], engines: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """Start the clock; the engines are ready."""
+        self.know(fingerprint, engines)
         self._began = time.perf_counter()
+
+    def know(self, fingerprint: Mapping[str, str], engines: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """What the engines say of themselves."""
+        self.fingerprint = dict(fingerprint)
+        self.engines = {site: dict(found) for site, found in (engines or {}).items()}
 
     def clock(self) -> float:
         """Seconds since the run began."""
@@ -295,7 +304,8 @@ class Run:
             **({"tokens saved by cancelling": f"at most {usage.tokens_saved:,}"} if usage.cancelled_calls else {}),
             **({"cut short": self.cut} if self.cut else {}),
         }
-        return self._explanation.measured(measured, totals, tuple(self.repairs), tuple(self.failures))
+        told = tuple(self.repairs), tuple(self.failures), tuple(self.notes)
+        return self._explanation.measured(measured, totals, *told)
 
     def waterfall(self) -> Waterfall:
         """Its calls over time, with the critical path: `print` it, or show it in a notebook."""
@@ -320,8 +330,10 @@ class Run:
             "first_branch_s": self.first_branch_s,
             "critical_path": list(self._cost.path()),
             "repairs": self.repairs,
+            "notes": self.notes,
             "failures": self.failures,
             "fingerprint": self.fingerprint,
+            "engines": self.engines,
             "spans": [asdict(span) for span in self.spans],
         }
 

@@ -27,6 +27,8 @@ SHARED = {
     "--verbose": (bool, "The engine's own log on standard error."),
     "--budget": (str, "sequential"),
     "--repeats": (int, "each arm"),
+    "--engine": (str, "a server's URL"),
+    "--api-key-env": (str, "API key"),
 }
 """Options of several commands: the type of each, and what its help must say in every one."""
 
@@ -80,7 +82,8 @@ def by_name() -> dict[str, list[tuple[Any, Any]]]:
 
 
 def test_the_commands_are_the_known_ones() -> None:
-    assert set(COMMANDS) == {"run", "eval", "explain", "models", "doctor", "bench overhead", "bench cancel"}
+    benchmarks = {"bench overhead", "bench cancel", "bench http"}
+    assert set(COMMANDS) == {"run", "eval", "explain", "models", "doctor", *benchmarks}
 
 
 @pytest.mark.parametrize("words", COMMANDS)

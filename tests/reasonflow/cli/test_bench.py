@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from reasonflow.cli.bench import app
-from reasonflow.evals.performance import cancel, overhead
+from reasonflow.evals.performance import cancel, http, overhead
 from reasonflow.evals.performance.cancel import ARMS, Cancelling, Trial
+from reasonflow.evals.performance.http import Http
 from reasonflow.evals.performance.overhead import Measurement, Overhead
 
 
@@ -100,3 +101,30 @@ def test_cancelling_as_a_table_shows_every_arm_and_what_it_was_measured_on(cance
 def test_no_repeats_of_cancelling_are_refused(cancelled: list[tuple[str, int]]) -> None:
     assert CliRunner().invoke(app, ["cancel", "--repeats", "0"]).exit_code == 2
     assert cancelled == []
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The benchmark of HTTP clients replaced by figures; the repeats it was asked for."""
+    seen: list[int] = []
+
+    def measure(*, repeats: int) -> Http:
+        seen.append(repeats)
+        return Http(cpu_ms={"raw": (0.5,), "ours": (0.6,)}, repeats=repeats, versions={"aiohttp": "3.14.5"})
+
+    monkeypatch.setattr(http, "measure_http", measure)
+    return seen
+
+
+def test_http_as_json_has_one_flat_map_of_figures(clients: list[int]) -> None:
+    result = CliRunner().invoke(app, ["http", "--json", "--repeats", "2"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["figures"] == {"raw_ms": 0.5, "ours_ms": 0.6, "ours_ratio": 1.2}
+    assert clients == [2]
+
+
+def test_http_as_a_table_shows_the_ratio(clients: list[int]) -> None:
+    result = CliRunner().invoke(app, ["http"])
+    assert result.exit_code == 0
+    assert "1.20" in result.stdout
+    assert "aiohttp 3.14.5" in result.stdout

@@ -59,7 +59,8 @@ def test_json_is_one_object_on_stdout_and_all_talk_on_stderr(
     assert len((folder / "samples.jsonl").read_text().splitlines()) == 6
     assert json.loads((folder / "results.json").read_text())["accuracy"] == result["accuracy"]
     assert json.loads((folder / "manifest.json").read_text())["settings"] == {"widths": [2, 2]}
-    assert scripted == [{"model": "embedded", "temperature": 0.7, "top_p": None, "max_tokens": None, "verbose": False}]
+    opened = {"engine": "vllm", "api_key_env": None, "top_p": None, "max_tokens": None, "verbose": False}
+    assert scripted == [{"model": "embedded", "temperature": 0.7, **opened}]
 
 
 def test_the_table_is_the_result_and_the_same_command_resumes(

@@ -8,7 +8,7 @@ import pytest
 
 import reasonflow as rf
 from reasonflow import programs
-from reasonflow.cli.options import build, options_of, parse_settings
+from reasonflow.cli.options import build, open_lm, options_of, parse_settings
 from reasonflow.errors import InputError, UnknownName
 
 
@@ -91,3 +91,23 @@ def test_every_program_can_be_built_from_its_own_defaults(name: str) -> None:
 def test_an_unknown_program_gets_the_nearest_name() -> None:
     with pytest.raises(UnknownName, match="did you mean 'self_consistency'"):
         build("selfconsistency", "question -> answer")
+
+
+def test_the_engine_of_a_model_is_named_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER_KEY", "secret")
+    served = open_lm("openai/some/model", engine="http://127.0.0.1:9/v1", api_key_env="SERVER_KEY", temperature=0.5)
+    assert served.engine.spec.kind == "openai"
+    assert served.model == "some/model"
+    assert served.kwargs["temperature"] == 0.5
+    assert "secret" not in repr(served.engine.dump_state())
+    served.engine.close()
+    for engine in ("lm15", "litellm"):
+        hosted = open_lm("openai/gpt-4o", engine=engine)
+        assert (hosted.model, hosted.engine, hosted.cache) == ("openai/gpt-4o", engine, False)
+
+
+def test_an_engine_nobody_knows_and_a_key_nobody_takes() -> None:
+    with pytest.raises(UnknownName, match="known: litellm, lm15, vllm"):
+        open_lm("m", engine="litelm")
+    with pytest.raises(InputError, match="--api-key-env has no use with --engine vllm"):
+        open_lm("m", api_key_env="KEY")

@@ -120,6 +120,18 @@ def test_greedy_samples_run_once() -> None:
     assert out.run.usage.calls == 1
 
 
+def test_spans_pickled_before_they_knew_their_first_token_are_read() -> None:
+    with dspy.context(lm=rf.scripted("\\boxed{1}", latency=0.01)):
+        [span] = rf.ChainOfThought()(problem="p").run.spans
+    assert span.first_token_s is not None
+    assert pickle.loads(pickle.dumps(span)) == span
+    old = [getattr(span, name) for name in span.__dataclass_fields__ if name not in ("inner", "first_token_s")]
+    found = object.__new__(type(span))
+    found.__setstate__(old)
+    assert (found.node, found.replayed, found.inner, found.first_token_s) == (span.node, False, "", None)
+    assert found.total_s == span.total_s
+
+
 def test_a_result_survives_pickling_and_copying_with_its_run() -> None:
     with dspy.context(lm=rf.scripted("\\boxed{1}")):
         out = rf.PDR(widths=(2,))(problem="p")

@@ -1,0 +1,91 @@
+"""The engines of one run: each call site has the one behind its language model; the run lives beside the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from reasonflow.backends.dspy_lm_engines import runtime_behind
+from reasonflow.backends.protocol import Backend
+from reasonflow.language.program import Traced
+from reasonflow.plan.nodes import Generate, Plan
+from reasonflow.runtime.calls import runtime_of
+from reasonflow.runtime.price import Prices, price_of
+from reasonflow.runtime.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Of a plan whose call sites are bound."""
+
+    of: Mapping[str, Runtime]
+    """By call site, in the plan's order."""
+    home: Runtime
+    """The engine on whose loop the run lives: the first call's."""
+
+    @property
+    def all(self) -> tuple[Runtime, ...]:
+        """Each once, the home first."""
+        return tuple(dict.fromkeys((self.home, *self.of.values())))
+
+    @property
+    def backends(self) -> dict[str, Backend]:
+        """By call site: the engines of now, others after a restart."""
+        return {name: runtime.backend for name, runtime in self.of.items()}
+
+    @property
+    def window(self) -> int | None:
+        """The largest, which bounds every call; None where one of them knows none."""
+        return widest(runtime.backend for runtime in self.all)
+
+    async def start(self) -> None:
+        """Make them ready."""
+        for runtime in self.all:
+            await runtime.arun(runtime.backend.start)
+
+    def fingerprints(self) -> dict[str, dict[str, str]]:
+        """Of the call sites that are not at home, by site."""
+        away = {name: runtime for name, runtime in self.of.items() if runtime is not self.home}
+        return {name: dict(runtime.backend.fingerprint()) for name, runtime in away.items()}
+
+    def prices(self, traced: Traced) -> Prices:
+        """What they cost. Raises InputError where that is not known of one."""
+        lms = {self.of[name]: traced.bindings[name].lm for name in self.of} or {self.home: traced.lm}
+        hourly = {
+            runtime: getattr(getattr(lm, "engine", None), "settings", {}).get("dollars_per_hour")
+            for runtime, lm in lms.items()
+        }
+        return Prices({runtime: price_of(runtime.backend.model, hour) for runtime, hour in hourly.items()})
+
+
+def engines_of(traced: Traced, plan: Plan) -> Engines:
+    """Raises BackendError where a call site has no language model."""
+    sites = [node.op.site.name for node in plan.walk() if isinstance(node.op, Generate)]
+    of = {name: runtime_of(traced.bindings[name].lm, name) for name in sites}
+    return Engines(of, next(iter(of.values())) if of else runtime_of(traced.lm, traced.name))
+
+
+def known_backends(traced: Traced, plan: Plan) -> dict[str, Backend]:
+    """As far as there are any: a plan can be explained without. Starts nothing."""
+    sites = [node.op.site.name for node in plan.walk() if isinstance(node.op, Generate)]
+    found = {name: runtime_behind(traced.bindings[name].lm) for name in sites}
+    return {name: runtime.backend for name, runtime in found.items() if runtime is not None}
+
+
+def widest(backends: Iterable[Backend]) -> int | None:
+    """The largest window; None where there is no engine, or one that knows none."""
+    windows = [backend.window for backend in backends]
+    return None if not windows or None in windows else max(window for window in windows if window is not None)
+
+
+def notes(backends: Mapping[str, Backend]) -> tuple[str, ...]:
+    """What people should know of the engines behind these call sites: what they lack, and that there are several."""
+    found = []
+    distinct = {id(backend): backend for backend in backends.values()}
+    for backend in distinct.values():
+        lacks = backend.fingerprint().get("lacks", "")
+        where = "the engine" if len(distinct) == 1 else repr(backend.model)
+        found += [f"{where} lacks: {lacks}"] * bool(lacks)
+    if len(distinct) > 1:
+        found.append("engines: " + ", ".join(f"{name} on {backend.model!r}" for name, backend in backends.items()))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Compiled programs as services for other tools."""
