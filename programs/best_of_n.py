@@ -17,7 +17,7 @@ class BestOfN(rf.Program):
     """`n` samples of one prompt; the one with the highest score wins, the earlier one among equals.
 
     A sample without an answer is never chosen while one with an answer has a score. The scores stand in the run record,
-    among `run.repairs`. Cut short by a budget it gives the best of the samples that were scored by then, and the
+    in `run.notes`. Cut short by a budget it gives the best of the samples that were scored by then, and the
     majority answer where none was.
 
     n: samples.

@@ -8,7 +8,7 @@ not know them refuses the request.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -199,13 +199,15 @@ def logprobs_of(said: Any, most: int | None) -> tuple[TokenLogprobs, ...]:
             TokenLogprobs(
                 str(entry["token"]),
                 float(entry["logprob"]),
-                tuple((str(top["token"]), float(top["logprob"])) for top in (entry.get("top_logprobs") or ())[:most]),
+                _ranked(((top["token"], top["logprob"]) for top in entry.get("top_logprobs") or ()), most),
             )
             for entry in said["content"] or ()
         )
     tops: Sequence[Any] = said.get("top_logprobs") or [None] * len(said["tokens"])
     rows = zip(said["tokens"], said["token_logprobs"], tops, strict=True)
-    return tuple(TokenLogprobs(str(token), float(logprob), _ranked(top, most)) for token, logprob, top in rows)
+    return tuple(
+        TokenLogprobs(str(token), float(logprob), _ranked((top or {}).items(), most)) for token, logprob, top in rows
+    )
 
 
 def prompt_size(prompt: Prompt) -> int:
@@ -251,10 +253,10 @@ def _function(said: Mapping[str, Any]) -> tuple[str, str]:
     return text_of(said["name"]), text_of(said.get("arguments"))
 
 
-def _ranked(top: Mapping[str, Any] | None, most: int) -> tuple[tuple[str, float], ...]:
-    """vLLM puts the chosen token among the likeliest even where it is none of them."""
-    ranked = sorted((top or {}).items(), key=lambda pair: -float(pair[1]))
-    return tuple((token, float(logprob)) for token, logprob in ranked[:most])
+def _ranked(top: Iterable[tuple[Any, Any]], most: int) -> tuple[tuple[str, float], ...]:
+    """The likeliest first: vLLM puts the chosen token in front of them, even where it is none of them."""
+    pairs = [(str(token), float(logprob)) for token, logprob in top]
+    return tuple(sorted(pairs, key=lambda pair: -pair[1])[:most])
 
 
 def _count(said: Any) -> int | None:

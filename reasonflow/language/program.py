@@ -12,6 +12,7 @@ import dspy
 from reasonflow.errors import InputError, ProgramError, UnknownName
 from reasonflow.language.combinators import within
 from reasonflow.language.construction import Construction, construction
+from reasonflow.language.dspy_errors import own_errors
 from reasonflow.language.dspy_warnings import warn_of_equal_signatures, warn_of_unheard_adapter
 from reasonflow.language.tracing import Binding, ProgramSites, Tracer, is_tracing, tracer, tracing
 from reasonflow.plan.budget import Budget
@@ -19,7 +20,6 @@ from reasonflow.plan.explain import Explanation
 from reasonflow.plan.nodes import Plan
 from reasonflow.plan.shapes import ListShape, RecordShape, StructShape, ValueShape
 from reasonflow.runtime.events import Event
-from reasonflow.runtime.functions import own_errors
 
 if TYPE_CHECKING:
     from reasonflow.runtime.estimate import Estimate

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 
 from reasonflow.errors import BranchCancelled, BudgetExceeded, EngineDead, EngineStartError, ProgramError, RunError
+from reasonflow.language.dspy_errors import own_errors
 from reasonflow.plan.nodes import Call, Each, Fork, Generate, Loop, Node, Plan, Race, Within
 from reasonflow.runtime import joins
 from reasonflow.runtime.ambient import surrounded
@@ -23,7 +24,7 @@ from reasonflow.runtime.calls import CallMaker
 from reasonflow.runtime.evaluation import Evaluation, Indices, Outcome, Where
 from reasonflow.runtime.events import Joined
 from reasonflow.runtime.frames import Frame
-from reasonflow.runtime.functions import call_function, contained, own_errors
+from reasonflow.runtime.functions import call_function, contained
 from reasonflow.runtime.ledger import Ledger
 from reasonflow.runtime.notes import NOTES
 from reasonflow.runtime.record import Run, label
@@ -246,6 +247,7 @@ class Executor:
                 result.append(await call_function(op.fn, positional, named))
         finally:
             NOTES.reset(token)
+            await inside.close()
         if not result:
             where.scope.check()
         return result[0], inside.reached

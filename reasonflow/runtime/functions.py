@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import dspy
-from anyio import to_thread
-from dspy import lm15
-from dspy.utils.exceptions import LMError
+from anyio import CapacityLimiter, to_thread
 
-from reasonflow.errors import ReasonFlowError, RunError
+from reasonflow.errors import RunError
+from reasonflow.language.program import Program
 
 
 @contextmanager
@@ -29,29 +29,19 @@ def contained(name: str) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def own_errors() -> Iterator[None]:
-    """An error of ours that DSPy has wrapped into one of its own on its way through a module leaves as itself."""
-    try:
-        yield
-    except LMError as error:
-        cause = error.__cause__
-        while isinstance(cause, (LMError, lm15.LM15Error)):
-            cause = cause.__cause__
-        if isinstance(cause, ReasonFlowError):
-            raise cause from error
-        raise
-
-
 async def call_function(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """`fn` with real values: awaited if it is async, in a worker thread if it is not.
 
-    A thread cannot be stopped: when the run is cancelled it is left to end by itself.
+    A DSPy module goes to a thread where it can: the asynchronous sides of some (RLM) block their loop, here the engine's.
+    A thread cannot be stopped: when the run is cancelled it is left to end by itself, and is refused any
+    further model call.
     """
     if isinstance(fn, dspy.Module):
-        if callable(getattr(fn, "aforward", None)):  # DSPy's base class has none
+        if isinstance(fn, Program) or not callable(getattr(fn, "forward", None)):
             return await fn.acall(*args, **kwargs)
     elif inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004
         return await fn(*args, **kwargs)
-    result = await to_thread.run_sync(partial(fn, *args, **kwargs), abandon_on_cancel=True)
+    # Without a limit: functions that call programs wait for the functions of those.
+    work = partial(fn, *args, **kwargs)
+    result = await to_thread.run_sync(work, abandon_on_cancel=True, limiter=CapacityLimiter(math.inf))
     return await result if inspect.isawaitable(result) else result

@@ -7,7 +7,8 @@ cannot be seen from here, so a call counts as coming after every one that had en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,11 +52,33 @@ class Inside:
     price: Callable[[Runtime], Price]
     reached: Cost = field(init=False)
     """The longest way to the calls that have ended."""
+    closed: bool = False
+    """The function has ended, or is not waited for any more: nothing further is asked."""
     begun: int = 0
     """Of its model calls; those of a program it calls count with all that program may make."""
 
+    _asking: set[anyio.CancelScope] = field(default_factory=set)
+    _programs: dict[Run, tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = field(default_factory=dict)
+    """Under way, and where they can be cancelled."""
+    _gone: anyio.Event | None = None
+
     def __post_init__(self) -> None:
         self.reached = self.where.entry
+
+    async def close(self) -> None:
+        """Take what is asked now out of the engine, and return when it is gone; nothing more is asked. Idempotent.
+
+        Something is left where a thread of the function is not waited for any more.
+        """
+        self.closed = True
+        for calling in self._asking:
+            calling.cancel()
+        for loop, task in self._programs.values():
+            loop.call_soon_threadsafe(task.cancel)
+        if self._asking or self._programs:
+            self._gone = anyio.Event()
+            with anyio.CancelScope(shield=True):
+                await self._gone.wait()
 
     async def ask(self, runtime: Runtime, request: Request, observe: Observer | None = None) -> Completion:
         """The completion of a request of one sample. Without a seed it gets one that follows its place in the run.
@@ -94,7 +117,7 @@ class Inside:
                 observe(seen)
 
         try:
-            with self.where.scope.call():
+            with self._while_wanted():
                 await self._send(runtime, request, told)
         finally:
             if hold is not None:
@@ -111,6 +134,7 @@ class Inside:
 
     def begin(self, calls: int) -> tuple[int, ...]:
         """The place of what makes so many calls more. Raises RunError where they are more than was declared."""
+        self._check_open()
         place = (*self.where.indices, self.begun)
         self.begun += calls
         if self.begun > self.cap:
@@ -122,11 +146,15 @@ class Inside:
             )
         return place
 
-    async def program(self, calls: int) -> tuple[tuple[int, ...], Cost]:
+    async def program(self, run: Run, calls: int) -> tuple[tuple[int, ...], Cost]:
         """A program that makes at most so many calls begins here: its place, and what came before it. From any loop."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "programs run in tasks"
 
         async def begin() -> tuple[tuple[int, ...], Cost]:
-            return self.begin(calls), self.reached
+            place = self.begin(calls)
+            self._programs[run] = (loop, task)
+            return place, self.reached
 
         return await self.home.arun(begin)
 
@@ -134,7 +162,9 @@ class Inside:
         """It has ended: its calls are the function's. From any loop."""
 
         async def adopt() -> None:
+            self._programs.pop(run, None)
             self._adopt(run, place, before)
+            self._left()
 
         with anyio.CancelScope(shield=True):
             await self.home.arun(adopt)
@@ -158,8 +188,8 @@ class Inside:
         if ledger is None:
             return limit, None
         price, tokens = self.price(runtime), prompt_tokens(request.prompt)
-        with scope.call():
-            while scope.stopped is None:
+        with self._while_wanted():
+            while scope.stopped is None and not self.closed:
                 rooms = [scope.way_room(before), ledger.room("total")]
                 dollars = ledger.room("dollars") - price.of(tokens, 0)
                 if price.output_token and dollars != float("inf"):
@@ -176,7 +206,27 @@ class Inside:
                     break
                 await ledger.settlement()
         scope.check()
+        self._check_open()
         raise exceeded(request.label, scope)
+
+    @contextmanager
+    def _while_wanted(self) -> Iterator[None]:
+        """What is awaited here ends when the scope is stopped, or the function closed."""
+        with self.where.scope.call() as calling:
+            self._asking.add(calling)
+            try:
+                yield
+            finally:
+                self._asking.discard(calling)
+                self._left()
+
+    def _left(self) -> None:
+        if self._gone is not None and not self._asking and not self._programs:
+            self._gone.set()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise BranchCancelled(f"{self.node} is not waited for any more")
 
     async def _send(self, runtime: Runtime, request: Request, observe: Callable[[Any], None]) -> None:
         if runtime is self.home:

@@ -172,7 +172,7 @@ class _Launch:
         cost = FREE
         complete = False
         outer = self.around.inside
-        begun = None if outer is None else await outer.program(self.explanation.bound.calls)
+        begun = None if outer is None else await outer.program(self.run, self.explanation.bound.calls)
         try:
             # Before the clock: an engine that takes seconds to load would drown what the first run measures.
             await self.engines.start()

@@ -40,7 +40,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(embedded_model()),
         "--served-model-name", "embedded", "--host", "127.0.0.1", "--port", str(port), "--block-size", "32",
         "--enable-prompt-tokens-details", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192",
-        "--enforce-eager",
+        "--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
     ]  # fmt: skip
     with log.open("w") as out:
         server = subprocess.Popen(
@@ -160,7 +160,8 @@ def test_schemas_and_tools_that_must_be_called(lm: dspy.LM) -> None:
 
 
 def test_the_command_line_evaluates_over_the_server(url: str, tmp_path: Path) -> None:
-    words = ["eval", "pdr", "--model", "openai/embedded", "--engine", url, "--set", "widths=2,2", "--max-tokens", "48"]
+    words = ["eval", "pdr", "--model", "openai/embedded", "--engine", url, "--max-tokens", "48"]
+    words += ["--set", "widths=2,2", "--set", "workspace_tokens=32"]
     command = [sys.executable, "-m", "reasonflow.cli", *words, "--limit", "2", "--json", "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr

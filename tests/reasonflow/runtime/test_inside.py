@@ -244,20 +244,40 @@ def test_a_module_on_another_engine_stays_in_the_record() -> None:
     assert counters.output_tokens == out.run.spans[1].output_tokens
 
 
-def test_cancelling_the_run_takes_them_out_of_the_engine() -> None:
-    asked = threading.Event()
+def nested() -> dspy.Module:
+    return rf.ChainOfThought("question -> answer")
+
+
+@pytest.mark.parametrize("how", ["module", "function of a module", "function of a program", "program"])
+def test_cancelling_the_run_takes_them_out_of_the_engine(how: str) -> None:
+    asked, ended = threading.Event(), threading.Event()
 
     def latency(request: Any, index: int) -> float:
-        if not request.label.startswith("ChainOfThought"):
+        if request.label.startswith(("first", "last")):
             return 0.0
         asked.set()
         return 30.0
 
+    def through(module: dspy.Module) -> Callable[..., Any]:
+        def call(question: str) -> Any:
+            try:
+                return module(question=question)
+            finally:
+                ended.set()
+
+        return call
+
+    inner = {
+        "module": lambda: dspy.ChainOfThought("question -> answer"),
+        "function of a module": lambda: through(dspy.ChainOfThought("question -> answer")),
+        "function of a program": lambda: through(nested()),
+        "program": nested,
+    }[how]()
     lm = rf.scripted(reply, latency=latency)
+    backend = lm.engine.runtime.backend
 
     async def cancel() -> None:
-        call = asyncio.create_task(Uses(dspy.ChainOfThought("question -> answer")).acall(problem="p"))
-        backend = lm.engine.runtime.backend
+        call = asyncio.create_task(Uses(inner).acall(problem="p"))
         await asyncio.to_thread(asked.wait)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -266,6 +286,41 @@ def test_cancelling_the_run_takes_them_out_of_the_engine() -> None:
 
     with dspy.context(lm=lm):
         asyncio.run(cancel())
+    if how.startswith("function"):
+        assert ended.wait(10)  # the thread that nobody waits for is refused its answer, and ends
+    assert backend.running() == 0
+    lm.engine.close()
+
+
+def test_a_thread_that_is_left_behind_asks_nothing_more() -> None:
+    asked, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    errors: list[Exception] = []
+
+    def stubborn(question: str) -> Any:
+        asked.set()
+        go_on.wait(10)
+        try:
+            return dspy.Predict("question -> answer")(question=question)
+        except Exception as error:
+            errors.append(error)
+            raise
+        finally:
+            ended.set()
+
+    lm = rf.scripted(reply)
+    with dspy.context(lm=lm):
+
+        async def cancel() -> None:
+            call = asyncio.create_task(Uses(stubborn).acall(problem="p"))
+            await asyncio.to_thread(asked.wait)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+        asyncio.run(cancel())
+    go_on.set()
+    assert ended.wait(10)
+    assert "not waited for any more" in str(errors[0])
     lm.engine.close()
 
 
