@@ -29,7 +29,7 @@ from reasonflow.backends.openai_stream import StreamedSamples
 from reasonflow.backends.protocol import Capabilities, Completion, Counters, Observer, Piece, Request, Tokenizer, Tokens
 from reasonflow.backends.secret import Secret
 from reasonflow.backends.shared_limit import SharedLimit
-from reasonflow.backends.tools import offered
+from reasonflow.backends.tools import forced_calls, forced_schema, is_forced, offered
 from reasonflow.errors import BackendError, EngineDead, EngineStartError, InputError, PromptTooLong
 
 MAX_RUNNING = 64
@@ -183,6 +183,8 @@ class OpenAIBackend:
             await self.start()
         self._check_open()
         tokens = self._tokens_of(request)
+        if tokens is not None and is_forced(request.prompt):
+            return await self._forced(request, observe)
         self._running += request.n
         try:
             if self._limit is not None and request.n > self._limit:
@@ -239,6 +241,18 @@ class OpenAIBackend:
             if self._shared is not None:
                 self._shared.close(self._closed)
         await self._server.aclose()
+
+    async def _forced(self, request: Request, observe: Observer | None) -> tuple[Completion, ...]:
+        """With a tool that must be called: a text that follows its schema, whatever parser the server has."""
+        sampling = replace(request.sampling, json_schema=forced_schema(request.prompt))
+        prompt = replace(request.prompt, tools=(), tool_choice=None, tokens=self._tokens_of(request))
+
+        def told(seen: Piece | tuple[int, Completion]) -> None:
+            assert observe is not None, "nobody is told otherwise"
+            observe(seen if isinstance(seen, Piece) else (seen[0], forced_calls(seen[1])))
+
+        asked = replace(request, prompt=prompt, sampling=sampling)
+        return tuple(map(forced_calls, await self.generate(asked, None if observe is None else told)))
 
     async def _whole(self, request: Request, tokens: Tokens | None, observe: Observer | None) -> tuple[Completion, ...]:
         """The request as one."""
@@ -334,7 +348,7 @@ class OpenAIBackend:
     def _tokens_of(self, request: Request) -> Tokens | None:
         """The prompt as token ids where it is sent so. Raises PromptTooLong, and InputError for an empty prompt."""
         prompt = request.prompt
-        if self._tokenizer is None or (offered(prompt) and prompt.messages):
+        if self._tokenizer is None or (offered(prompt) and prompt.messages and not is_forced(prompt)):
             if not prompt.messages:
                 raise InputError(
                     "the prompt has no messages",
@@ -342,7 +356,9 @@ class OpenAIBackend:
                     fix="give it messages, or open it with tokenizer=...",
                 )
             return None
-        tokens = prompt.tokens if prompt.tokens is not None else self._tokenizer.render(prompt.messages)
+        tokens = prompt.tokens
+        if tokens is None:
+            tokens = self._tokenizer.render(prompt.messages, offered(prompt))
         self._check_prompt(tokens, request.label)
         return tokens
 

@@ -285,9 +285,13 @@ class OpenAIServer:
 
 def _instance(schema: dict[str, Any]) -> Any:
     """A value of a simple schema."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema.get("type") == "array":
+        return [_instance(schema["items"])] if "items" in schema else []
     if schema.get("type") == "object":
         return {name: _instance(each) for name, each in schema.get("properties", {}).items()}
-    return {"boolean": True, "string": "a", "integer": 1, "number": 0.5, "array": []}.get(str(schema.get("type")))
+    return {"boolean": True, "string": "a", "integer": 1, "number": 0.5}.get(str(schema.get("type")))
 
 
 def _logprob(token: int) -> float:

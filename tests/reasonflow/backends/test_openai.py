@@ -141,19 +141,38 @@ def test_a_schema_is_the_response_format(server: OpenAIServer) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("choice", "sent"), [("required", "required"), ("add", {"type": "function", "function": {"name": "add"}})]
+    ("choice", "sent", "tokenizer"),
+    [
+        ("required", "required", None),
+        ("add", {"type": "function", "function": {"name": "add"}}, None),
+        ("auto", "auto", "embedded"),
+    ],
 )
 def test_tools_are_offered_and_their_calls_come_back(
-    server: OpenAIServer, stream: bool, choice: str, sent: Any
+    server: OpenAIServer, stream: bool, choice: str, sent: Any, tokenizer: str | None
 ) -> None:
     tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
     prompt = Prompt(messages=({"role": "user", "content": "1 + 1"},), tools=(tool,), tool_choice=choice)
-    ((completion,), _) = generate(server, ask(prompt=prompt, stream=stream), tokenizer="embedded")
+    ((completion,), _) = generate(server, ask(prompt=prompt, stream=stream), tokenizer=tokenizer)
     (call,) = completion.tool_calls
     assert (call.id, call.name, json.loads(call.arguments)) == ("call_a", "add", {"a": 1})
     assert (completion.text, completion.finish_reason) == ("", "stop")
     assert server.requests[-1]["path"] == "/v1/chat/completions"  # also where prompts are token ids
     assert (server.requests[-1]["tools"], server.requests[-1]["tool_choice"]) == ([tool], sent)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tool_that_must_be_called_is_forced_where_prompts_are_token_ids(server: OpenAIServer, stream: bool) -> None:
+    parameters = {"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]}
+    tool = {"type": "function", "function": {"name": "add", "parameters": parameters}}
+    prompt = Prompt(messages=({"role": "user", "content": "1 + 1"},), tools=(tool,), tool_choice="add")
+    ((completion,), seen) = generate(server, ask(prompt=prompt, stream=stream), tokenizer="embedded")
+    (call,) = completion.tool_calls
+    assert (call.name, json.loads(call.arguments).keys()) == ("add", {"sure"})
+    assert completion.text == ""
+    assert [item[1] for item in seen if not isinstance(item, Piece)] == [completion]
+    assert server.requests[-1]["path"] == "/v1/completions"
+    assert "tools" not in server.requests[-1]
 
 
 @pytest.mark.parametrize("stream", [False, True])
