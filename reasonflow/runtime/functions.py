@@ -32,9 +32,9 @@ def contained(name: str) -> Iterator[None]:
 async def call_function(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """`fn` with real values: awaited if it is async, in a worker thread if it is not.
 
-    A DSPy module goes to a thread where it can: the asynchronous sides of some (RLM) block their loop, here the engine's.
-    A thread cannot be stopped: when the run is cancelled it is left to end by itself, and is refused any
-    further model call.
+    A DSPy module goes to a thread where it can: the asynchronous sides of some (RLM) block their loop, which would be
+    the engine's. A thread cannot be stopped: when the run is cancelled it is left to end by itself, and any further model
+    call is refused.
     """
     if isinstance(fn, dspy.Module):
         if isinstance(fn, Program) or not callable(getattr(fn, "forward", None)):

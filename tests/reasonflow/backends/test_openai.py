@@ -162,11 +162,14 @@ def test_tools_are_offered_and_their_calls_come_back(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_tool_that_must_be_called_is_forced_where_prompts_are_token_ids(server: OpenAIServer, stream: bool) -> None:
+def test_a_tool_that_must_be_called_is_forced_where_prompts_are_token_ids(stream: bool) -> None:
     parameters = {"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]}
     tool = {"type": "function", "function": {"name": "add", "parameters": parameters}}
     prompt = Prompt(messages=({"role": "user", "content": "1 + 1"},), tools=(tool,), tool_choice="add")
-    ((completion,), seen) = generate(server, ask(prompt=prompt, stream=stream), tokenizer="embedded")
+    tokenizer = OpenAIBackend("m", base_url="http://x", tokenizer="embedded").tokenizer
+    assert tokenizer is not None
+    with OpenAIServer(tokenizer=tokenizer) as server:
+        ((completion,), seen) = generate(server, ask(prompt=prompt, stream=stream), tokenizer="embedded")
     (call,) = completion.tool_calls
     assert (call.name, json.loads(call.arguments).keys()) == ("add", {"sure"})
     assert completion.text == ""
