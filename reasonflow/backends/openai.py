@@ -146,12 +146,15 @@ class OpenAIBackend:
         return None
 
     def fingerprint(self) -> Mapping[str, str]:
-        """What this side knows: the server's versions and device are its own affair."""
+        """What this side knows: the server's versions and device are its own affair. `lacks`: what is missing."""
         found = {"engine": f"openai ({self._served_by or 'unknown server'})", "base_url": self._server.base_url}
         if self._files is not None:
             found["tokenizer"] = self._files.name
         found["aiohttp"] = installed(["aiohttp"]).get("aiohttp", "not installed")
-        return {**found, "model": self._model, "window": str(self.window)}
+        lacks = ["token counts of cancelled plain requests", "priorities"]
+        if self._files is None:
+            lacks += ["token counts of prompts before they are sent", "probabilities of given texts"]
+        return {**found, "model": self._model, "window": str(self.window), "lacks": ", ".join(lacks)}
 
     async def start(self) -> None:
         """See that the server is there, and learn what it tells of the model."""

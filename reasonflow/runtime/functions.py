@@ -33,8 +33,8 @@ async def call_function(fn: Callable[..., Any], args: Sequence[Any], kwargs: Map
     """`fn` with real values: awaited if it is async, in a worker thread if it is not.
 
     A DSPy module goes to a thread where it can: the asynchronous sides of some (RLM) block their loop, which would be
-    the engine's. A thread cannot be stopped: when the run is cancelled it is left to end by itself, and any further model
-    call is refused.
+    the engine's. A thread cannot be stopped: when the run is cancelled it is left to end by itself, and any further
+    model call is refused.
     """
     if isinstance(fn, dspy.Module):
         if isinstance(fn, Program) or not callable(getattr(fn, "forward", None)):

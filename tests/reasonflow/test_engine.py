@@ -66,6 +66,7 @@ def test_eight_samples_cost_less_than_twice_one(embedded_lm: dspy.LM) -> None:
     assert eight < 2 * one
 
 
+@pytest.mark.long
 def test_many_seeded_prompts_longer_than_one_step_do_not_hurt_the_engine(embedded_lm: dspy.LM) -> None:
     program = rf.SelfConsistency(n=2, config={"max_tokens": 8})
 

@@ -31,6 +31,16 @@ def test_a_program_runs_on_it(lm: tuple[dspy.LM, OpenAIServer]) -> None:
     assert out.run.fingerprint["engine"] == "openai (vllm)"
 
 
+def test_what_it_lacks_is_said_before_the_run_and_in_its_record(lm: tuple[dspy.LM, OpenAIServer]) -> None:
+    with dspy.context(lm=lm[0]):
+        program = rf.SelfConsistency("problem -> answer", n=2)
+        assert "the engine lacks: token counts of cancelled plain requests" in str(program.explain())
+        assert "token counts of prompts" in program(problem="primes below 100?").run.fingerprint["lacks"]
+    with_tokens = rf.openai("m", base_url=lm[1].base_url, tokenizer="embedded")
+    assert "token counts of prompts" not in with_tokens.engine.runtime.backend.fingerprint()["lacks"]
+    with_tokens.engine.close()
+
+
 def test_what_passes_by_itself_is_tried_again(lm: tuple[dspy.LM, OpenAIServer]) -> None:
     lm[1].faults.extend([Fault(status=503, body=said("busy")), Fault(body=b"x", breaks=True)])
     with dspy.context(lm=lm[0]):

@@ -121,6 +121,7 @@ def _is_zombie(pid: int) -> bool:
         return file.read().rsplit(")", 1)[1].split()[0] == "Z"
 
 
+@pytest.mark.long
 def test_a_cache_too_small_for_the_window_fails_at_the_start_and_says_what_to_change() -> None:
     backend = VllmBackend("embedded", kv_cache_gib=0.005)
     with pytest.raises(EngineStartError) as caught:
