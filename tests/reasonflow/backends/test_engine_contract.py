@@ -15,6 +15,7 @@ import dspy
 import pytest
 from dspy import lm15
 from dspy.clients.engines.stream_guard import achecked_stream, checked_stream
+from dspy.clients.engines.streaming import ListenerBridge
 from dspy.utils.callback import BaseCallback
 
 import reasonflow as rf
@@ -279,6 +280,41 @@ def test_a_cancelled_stream_stays_cancelled() -> None:
     asyncio.run(main())
     assert lm.engine.runtime.backend.running() == 0
     lm.engine.close()
+
+
+# "No engine silently delegates a failed request to another backend." (__init__.py)
+
+
+def test_a_failed_request_is_asked_of_nobody_else() -> None:
+    elsewhere: list[str] = []
+    other = rf.scripted(lambda prompt, seed, index: elsewhere.append(prompt) or "x")
+    lm = rf.scripted(lambda prompt, seed, index: BackendError("refused"))
+    with dspy.context(lm=other), pytest.raises(lm15.ProviderError, match="refused"):
+        lm.engine.complete(request())
+    assert elsewhere == []
+    lm.engine.close()
+    other.engine.close()
+
+
+# "Legacy forward() plugins ... and complete_legacy() shortcuts are 3.4 transition interfaces, deprecated." -----------
+
+
+def test_engines_speak_the_canonical_contract_alone(engine: EngineHandle) -> None:
+    for each in (engine, AsyncEngineHandle(engine)):
+        assert not hasattr(each, "complete_legacy")
+        assert not hasattr(each, "forward")
+
+
+# "Bridge canonical events to DSPy's existing streaming listeners." (streaming.py) ------------------------------------
+
+
+def test_dspys_listeners_hear_our_events(engine: EngineHandle) -> None:
+    bridge = ListenerBridge(model="scripted")
+    chunks = [chunk for event in engine.stream(request()) if (chunk := bridge.chunk(event)) is not None]
+    deltas = [chunk.choices[0].delta for chunk in chunks]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Paris is a capital"
+    assert "".join(delta.get("reasoning_content") or "" for delta in deltas) == "hm"
+    assert chunks[-1].choices[0].finish_reason == "stop"
 
 
 # What a canonical request can carry ---------------------------------------------------------------------------------
