@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import dspy
 import pytest
 
 import reasonflow as rf
+
+# A shell starts what runs in its background with Ctrl-C ignored, and processes inherit that: the tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
