@@ -37,7 +37,7 @@ async def call_function(fn: Callable[..., Any], args: Sequence[Any], kwargs: Map
     model call is refused.
     """
     if isinstance(fn, dspy.Module):
-        if isinstance(fn, Program) or not callable(getattr(fn, "forward", None)):
+        if isinstance(fn, Program) or not callable(getattr(type(fn), "forward", None)):
             return await fn.acall(*args, **kwargs)
     elif inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004
         return await fn(*args, **kwargs)

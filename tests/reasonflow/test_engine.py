@@ -164,3 +164,11 @@ def test_a_deadline_empties_the_engine_and_keeps_what_was_done(embedded_lm: dspy
     assert not run.complete
     assert run.wall_s < 4
     assert [span.outcome for span in run.spans] == ["done", "cancelled"]
+
+
+def test_a_verdict_is_a_probability_that_the_engine_reports(embedded_lm: dspy.LM) -> None:
+    run = call(embedded_lm, rf.BestOfN(n=2, config={"max_tokens": 24}), problem="What is 2 + 3?")
+    (note,) = run.notes
+    scores = [float(score) for score in note.removeprefix("eligible: scores: ").split(", ")]
+    assert len(scores) == 2
+    assert all(0 < score < 1 for score in scores)  # a word that decides alone would be 0 or 1
