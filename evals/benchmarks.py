@@ -11,7 +11,7 @@ from typing import Any
 
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.evals.dataset import Kind, Problem, problem_of, read_problems
-from reasonflow.evals.tasks import DEFAULT_SIZE, PREFIX, Task, generate, parse_task
+from reasonflow.evals.tasks import DEFAULT_SIZE, PREFIX, Task, generate, parse_task, problems
 
 DEFAULT = "arithmetic"
 
@@ -137,7 +137,7 @@ GENERATED: Mapping[str, Task] = {
 
 def names() -> list[str]:
     """Every benchmark with a name of its own, the default first. Generated ones need no download."""
-    return [*GENERATED, *BENCHMARKS]
+    return [*GENERATED, problems.NAME, *BENCHMARKS]
 
 
 def load(
@@ -164,6 +164,8 @@ def load(
         task = GENERATED.get(name) or parse_task(name)
         label = name if name in GENERATED else task.dataset
         return generate(task, size=limit or DEFAULT_SIZE, seed=task.seed if seed is None else seed, name=label)
+    if problems.is_named(name):
+        return problems.generate(name, size=limit or DEFAULT_SIZE, seed=seed)
     if name not in BENCHMARKS:
         raise UnknownName.among("benchmark", name, [*names(), f"{PREFIX}chain_sum"])
     return choose(download(name, BENCHMARKS[name]), limit, seed)

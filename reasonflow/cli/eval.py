@@ -27,7 +27,7 @@ def evaluate(
     ],
     benchmark: Annotated[
         str | None,
-        typer.Option(help="gsm8k, math500, ..., rg:NAME for any reasoning-gym dataset; arithmetic if none is given."),
+        typer.Option(help="gsm8k, math500, ..., graphmath:MIX, rg:NAME of reasoning-gym; arithmetic if none is given."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSON lines with problem and answer, instead of a benchmark.")
@@ -89,6 +89,8 @@ def evaluate(
       reasonflow eval pdr --model openai/Qwen/Qwen3-8B --engine http://localhost:8000/v1
 
       reasonflow eval chain_of_thought --benchmark rg:leg_counting,max_animals=3
+
+      reasonflow eval chain_of_thought --benchmark graphmath:breadth,width=8 --limit 20
 
       reasonflow eval pdr --budget total=20k --overall-budget total=200k,seconds=10m
 

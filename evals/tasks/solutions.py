@@ -1,0 +1,137 @@
+"""Solutions of a graph as text: a line `name = expression = value` for each needed quantity, then the boxed answer.
+
+Lines come in random topological orders, so two drafts of one problem differ. The threaded form writes independent parts
+as threads, in the format of ThreadWeaver (arXiv 2512.07843).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+from reasonflow.errors import InputError
+from reasonflow.evals.tasks import tokens
+from reasonflow.evals.tasks.chance import shuffle
+from reasonflow.evals.tasks.graph import Graph, Quantity
+
+FEWEST_THREADS, MOST_THREADS = 3, 6
+SHORTEST_THREAD = 60
+"""Tokens. A shorter thread costs more than it saves: its outline, its marks and a request of its own."""
+LONGEST_OUTLINE = 10
+"""Tokens, marks included."""
+_SPREAD = 4.0
+"""Over how many steps of a chain the beginnings of the parts are spread."""
+
+
+def solution(graph: Graph, random: Random) -> str:
+    """A sequential solution, in an order drawn from `random`."""
+    values = graph.values()
+    return _ended([line(quantity, values) for quantity in in_order(graph.needed, random)], values[graph.asked])
+
+
+def direct(answer: int) -> str:
+    """The answer alone, as every solution ends in it."""
+    return f"\\boxed{{{answer}}}"
+
+
+def threaded(graph: Graph, random: Random) -> str:
+    """A solution with its parts in threads. Raises InputError where threads do not pay; `threads_pay` tells before.
+
+    Parts share a thread where there are more than six of them, or where one alone is too short.
+    """
+    values = graph.values()
+    parts = [[line(quantity, values) for quantity in in_order(part, random)] for part in graph.parts()]
+    groups = _dealt(_mixed(list(zip(graph.parts(), parts, strict=True)), random))
+    if not groups:
+        raise InputError(
+            f"a graph of {len(parts)} parts has no threaded form",
+            why=f"threads are {FEWEST_THREADS} to {MOST_THREADS}, of at least {SHORTEST_THREAD} tokens each",
+            fix="ask threads_pay(graph) first, or take the mix `threads`",
+        )
+    outlines = [", ".join(part[-1].name for part, _ in group) for group in groups]
+    bodies = ["\n".join("\n".join(lines) for _, lines in group) for group in groups]
+    joins = [line(quantity, values) for quantity in in_order(graph.joins, random)]
+    return "\n".join(
+        [
+            "<Parallel>",
+            "<Outlines>",
+            *(f"<Outline>{number}: {outline}</Outline>" for number, outline in enumerate(outlines, 1)),
+            "</Outlines>",
+            # No break between one thread's end and the next one's beginning: so the format has it.
+            "".join(f"<Thread>\n{number}: {body}</Thread>" for number, body in enumerate(bodies, 1)),
+            "</Parallel>",
+            _ended(joins, values[graph.asked]),
+        ]
+    )
+
+
+def threads_pay(graph: Graph) -> bool:
+    """Whether the graph has a threaded form. Does not depend on the order of its lines."""
+    values = graph.values()
+    parts = [(part, [line(quantity, values) for quantity in part]) for part in graph.parts()]
+    return bool(_dealt(parts))
+
+
+def line(quantity: Quantity, values: Mapping[Any, int]) -> str:
+    """`name = expression = value`, with numbers in the expression only."""
+    name, sign, operands, value, _, _ = quantity
+    if not sign:
+        return f"{name} = {value} = {value}"
+    left, right = operands
+    return f"{name} = {values.get(left, left)} {sign} {values.get(right, right)} = {value}"
+
+
+def in_order(quantities: Sequence[Quantity], random: Random) -> list[Quantity]:
+    """A random order in which operands stand first; those that are not among the quantities count as known.
+
+    Each quantity gets a random time after its operands' times: parts begin at different times and run side by side.
+    """
+    draw = random.random
+    times: dict[object, float] = {}
+    order: list[float] = []
+    for name, sign, operands, _, _, _ in quantities:
+        if sign:
+            first, second = operands
+            time = times.get(first, 0.0)
+            if second in times and times[second] > time:
+                time = times[second]
+            time += draw()
+        else:
+            time = _SPREAD * draw()
+        times[name] = time
+        order.append(time)
+    # A sum may round to its operand's time: equal times keep the given order, in which operands stand first.
+    return [quantities[place] for place in sorted(range(len(order)), key=order.__getitem__)]
+
+
+_Part = tuple[tuple[Quantity, ...], list[str]]
+
+
+def _mixed(parts: list[_Part], random: Random) -> list[_Part]:
+    shuffle(random, parts)
+    return parts
+
+
+def _dealt(parts: list[_Part]) -> list[list[_Part]]:
+    """One or two parts for each thread, as many threads as pay; empty where three do not.
+
+    Long parts stand alone and short ones go in pairs, the shortest with the longest of them, so that whether it works
+    does not depend on the order of the parts.
+    """
+    lengths = {id(part): tokens.count("\n".join(part[1])) for part in parts}
+    for count in range(min(MOST_THREADS, len(parts)), FEWEST_THREADS - 1, -1):
+        pairs = len(parts) - count
+        if pairs > count:
+            break
+        by_length = sorted(parts, key=lambda part: lengths[id(part)])
+        paired = by_length[: 2 * pairs]
+        groups = [[part] for part in parts if not any(part is other for other in paired)]
+        groups += [[paired[i], paired[-1 - i]] for i in range(pairs)]
+        if all(sum(lengths[id(part)] for part in group) >= SHORTEST_THREAD for group in groups):
+            return groups
+    return []
+
+
+def _ended(lines: list[str], answer: int) -> str:
+    return "\n".join([*lines, direct(answer)])
