@@ -115,6 +115,7 @@ class DspyLmBackend:
             abort=not self._blocking,
             partial_counts=False,
             seeds=self._seeds,
+            ignore_eos="ignore_eos" in self._able.options,
             top_logprobs=20 if "logprobs" in self._able.options else 0,
             json_schema=self._able.json_schema,
             tools=self._able.tools,

@@ -59,7 +59,8 @@ def abilities(lm: dspy.BaseLM, *, seeds: bool) -> Abilities:
         return Abilities(_CHAT | named | told, frozenset(), bool(schema), bool(tools))
     provider = lm.model.partition("/")[0] if "/" in lm.model else "openai"
     if provider in _SERVERS and (lm.kwargs.get("api_base") or lm.kwargs.get("base_url")):
-        return Abilities(_CHAT | _OPENAI | _SERVER, _SERVER, True, True)
+        extra = frozenset() if spec == "lm15" else _SERVER  # which carries no `extra_body`
+        return Abilities(_CHAT | _OPENAI | extra, extra, True, True)
     options = _CHAT | told
     if provider in ("openai", "azure") and "max_completion_tokens" not in lm.kwargs:
         options |= _OPENAI

@@ -141,6 +141,8 @@ class Capabilities:
     it for all it was allowed to write."""
     priority: bool = False
     seeds: bool = False
+    ignore_eos: bool = True
+    """Whether a sample can be made to write on to its cap."""
     top_logprobs: int = 0
     """Likeliest tokens it reports at most at each place; 0: it reports no log-probabilities."""
     prompt_logprobs: bool = False

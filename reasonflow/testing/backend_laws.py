@@ -167,7 +167,7 @@ async def cancelling_leaves_nothing_running_and_tells_how_far_it_came(make: Make
     """When a cancelled call is over its samples have left the engine, each told once with what it had generated."""
     backend, seen = make(), list[Piece | tuple[int, Completion]]()
     before = await backend.counters()
-    request = _request(backend, "Talk for hours.", n=3, max_tokens=_CAP, ignore_eos=True)
+    request = _request(backend, "Talk for hours.", n=3, max_tokens=_CAP, ignore_eos=backend.capabilities.ignore_eos)
     async with anyio.create_task_group() as group:
         group.start_soon(backend.generate, request, seen.append)
         with anyio.move_on_after(30):
@@ -283,7 +283,7 @@ async def a_score_has_one_log_probability_per_token(make: Make) -> None:
 async def a_closed_engine_is_dead(make: Make) -> None:
     """Closing is idempotent, answers who waits, and whatever comes later is answered EngineDead."""
     backend, seen = make(), list[Piece | tuple[int, Completion]]()
-    request = _request(backend, "Talk for hours.", max_tokens=_CAP, ignore_eos=True)
+    request = _request(backend, "Talk for hours.", max_tokens=_CAP, ignore_eos=backend.capabilities.ignore_eos)
     await backend.start()
 
     async def ask() -> None:
