@@ -128,15 +128,15 @@ class OpenAIServer:
         if len(prompt) >= self.window:
             said = f"This model's maximum context length is {self.window} tokens; your prompt has {len(prompt)}."
             return web.json_response({"error": {"message": said, "code": 400}}, status=400)
-        count = body.get("n") or 1
+        count, latency_s = body.get("n") or 1, self.latency_s  # who sees it running may change it for those to come
         self.running += count
         self.most_running = max(self.most_running, self.running)
         try:
             samples = [self._sample(body, prompt, index) for index in range(count)]
             usage = self._usage(prompt)
             if body.get("stream"):
-                return await self._stream(request, body, prompt, samples, usage)
-            await asyncio.sleep(self.latency_s)
+                return await self._stream(request, body, prompt, samples, usage, latency_s)
+            await asyncio.sleep(latency_s)
             return web.json_response(self._plain(body, prompt, samples, usage))
         except asyncio.CancelledError:
             self.left += 1
@@ -237,13 +237,14 @@ class OpenAIServer:
         prompt: Tokens,
         samples: list[_Sample],
         usage: dict[str, Any],
+        latency_s: float,
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         options = body.get("stream_options") or {}
         each = bool(options.get("continuous_usage_stats")) and self._is_vllm
         await response.write(b": hello\n\n")
-        async for index, place in self._steps(samples, self.latency_s):
+        async for index, place in self._steps(samples, latency_s):
             sample = samples[index]
             choice = self._chunk(body, index, sample, place)
             event: dict[str, Any] = {"id": "x", "choices": [choice]}

@@ -59,6 +59,7 @@ def test_a_killed_process_gives_its_slots_back() -> None:
         deadline_s = time.monotonic() + 30
         while server.running < 3 and time.monotonic() < deadline_s:
             time.sleep(0.02)
+        assert server.running == 3
         server.latency_s = 0.0
 
         async def ask() -> float:
@@ -73,8 +74,11 @@ def test_a_killed_process_gives_its_slots_back() -> None:
             await backend.aclose()
             return time.monotonic() - began_s
 
-        assert asyncio.run(ask()) < 5
-        holder.communicate(timeout=20)
+        try:
+            assert asyncio.run(ask()) < 5
+        finally:
+            holder.kill()
+            holder.communicate(timeout=20)
 
 
 def test_large_and_small_requests_of_two_holders_both_make_progress() -> None:
