@@ -18,7 +18,6 @@ from typing import Any
 
 import dspy
 
-from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import InputError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.estimate_error import FILE, identity
@@ -30,8 +29,9 @@ from reasonflow.evals.samples import Sample, read_samples
 from reasonflow.evals.statistics import CONFIDENCE, bootstrap
 from reasonflow.language.program import Program
 from reasonflow.plan.budget import Budget
+from reasonflow.runtime.engines import price_behind
 from reasonflow.runtime.estimate import Estimate, Interval
-from reasonflow.runtime.price import FREE_OF_CHARGE, Price, price_of
+from reasonflow.runtime.price import FREE_OF_CHARGE, Price
 
 _TOKENS = ("calls", "input_tokens", "output_tokens", "total_tokens", "sequential_tokens")
 _FEWEST = 3
@@ -120,7 +120,7 @@ def dry_run(
     history = [folder] if folder is not None and any(sample.calls is not None for sample in kept) else None
     with dspy.context(lm=lm):
         found = made.estimate([dict(problem.inputs) for problem in problems], samples=samples, history=history)
-    price = _price(lm) if found.dollars is not None else FREE_OF_CHARGE
+    price = price_behind(lm) if found.dollars is not None else FREE_OF_CHARGE
     ids = {problem.id for problem in problems}
     done = [sample for sample in kept if mine and sample.id in ids]
     found = _extrapolated(found, kept, done, len(problems) * samples, price)
@@ -283,8 +283,3 @@ def _below(interval: Interval, limit: float) -> Interval:
         high=limit if interval.high is None else min(interval.high, limit),
         expected=None if ends is None else (min(ends[0], limit), min(ends[1], limit)),
     )
-
-
-def _price(lm: dspy.LM) -> Price:
-    runtime, settings = runtime_behind(lm), getattr(getattr(lm, "engine", None), "settings", {})
-    return price_of(lm.model if runtime is None else runtime.backend.model, settings.get("dollars_per_hour"))

@@ -23,7 +23,8 @@ from reasonflow.evals.session import Audience, Session
 from reasonflow.evals.spending import Spending, check_overall
 from reasonflow.language.program import Program
 from reasonflow.plan.budget import Budget
-from reasonflow.runtime.price import FREE_OF_CHARGE, Price, price_of
+from reasonflow.runtime.engines import price_behind
+from reasonflow.runtime.price import FREE_OF_CHARGE
 
 CALLS_WITHOUT_ENGINE = 16
 """Calls in flight on a language model that does not say how much it can run at once."""
@@ -93,7 +94,7 @@ async def evaluate(
         program, problems, lm=lm, samples=samples, seed=seed, benchmark=benchmark, settings=settings, budget=own
     )
     worst = _worst(program, lm) if own.limits or overall_budget is not None else {}
-    price = _price(lm) if overall_budget is not None and overall_budget.dollars is not None else FREE_OF_CHARGE
+    price = price_behind(lm) if overall_budget is not None and overall_budget.dollars is not None else FREE_OF_CHARGE
     with ExitStack() as stack:
         record = None if out is None else stack.enter_context(recorded(Path(out), manifest))
         kept = record.kept if record else ()
@@ -185,12 +186,6 @@ def _worst(program: dspy.Module, lm: dspy.LM) -> dict[str, float]:
     dollars = None if program.budget is None else program.budget.dollars
     found: dict[str, float | None] = {"total": most.total_tokens, "calls": most.calls, "dollars": dollars}
     return {name: amount for name, amount in found.items() if amount is not None}
-
-
-def _price(lm: dspy.LM) -> Price:
-    """What its tokens or its hours cost. Raises InputError where nobody knows."""
-    runtime, settings = runtime_behind(lm), getattr(getattr(lm, "engine", None), "settings", {})
-    return price_of(lm.model if runtime is None else runtime.backend.model, settings.get("dollars_per_hour"))
 
 
 def _jobs(problems: Sequence[Problem], samples: int, done: set[Key]) -> list[tuple[Problem, int]]:

@@ -144,3 +144,11 @@ class EqualSignatures(ReasonFlowWarning):
 
 class UnheardAdapter(ReasonFlowWarning):
     """An adapter does something of its own when it is called, and a program does not call it."""
+
+
+def first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure that ended a task group; the siblings were cancelled for it."""
+    error: BaseException = failures
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -26,7 +26,7 @@ from dspy.utils.dummies import DummyLM
 from reasonflow.backends.deaths import closed
 from reasonflow.backends.dspy_lm_words import OF_CALLS, Reply, abilities, options_of, our_error, reply_of
 from reasonflow.backends.protocol import Capabilities, Completion, Counters, Observer, Piece, Request, Tokens
-from reasonflow.errors import BackendError, EngineDead, InputError
+from reasonflow.errors import BackendError, EngineDead, InputError, first_failure
 from reasonflow.runtime.price import model_facts
 
 MAX_RUNNING = 16
@@ -180,7 +180,7 @@ class DspyLmBackend:
                 for index in range(call.request.n):
                     group.start_soon(self._one, call, lm, index)
         except BaseExceptionGroup as failures:
-            error = _first(failures)
+            error = first_failure(failures)
             raise error from error.__cause__
         except anyio.get_cancelled_exc_class():
             if call.observe is not None and not call.failed:
@@ -403,11 +403,3 @@ def _prepared(lm: dspy.BaseLM, messages: list[dict[str, Any]], options: dict[str
 
 def _execute(lm: dspy.BaseLM, messages: list[dict[str, Any]], options: dict[str, Any]) -> Any:
     return execute(lm, _prepared(lm, messages, options, asynchronous=False))
-
-
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that ended the request; its siblings were cancelled for it."""
-    error: BaseException = failures
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

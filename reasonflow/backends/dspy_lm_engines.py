@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import dspy
@@ -14,6 +13,7 @@ from dspy.utils.dummies import DummyLM
 
 from reasonflow.backends.dspy_lm import MAX_RUNNING, DspyLmBackend, owns_its_calls, standing
 from reasonflow.errors import BackendError, InputError
+from reasonflow.plan.same import same
 from reasonflow.runtime.runtime import Runtime
 
 _HOSTING = "_reasonflow_hosting"
@@ -90,7 +90,7 @@ class _Engine:
             asked = self._backend.lm
         except BackendError:
             return False
-        return type(asked) is type(lm) and _equal(_told(asked), _told(lm))
+        return type(asked) is type(lm) and same(_told(asked), _told(lm))
 
     @staticmethod
     def _member(members: list[weakref.ref[dspy.BaseLM]]) -> Any:
@@ -145,20 +145,8 @@ def _told(lm: dspy.BaseLM) -> dict[str, Any]:
     if isinstance(lm, DummyLM):  # its engines know their owner, and are made anew for every copy
         found = {name: value for name, value in found.items() if not name.endswith("engine_spec")}
     rest = {name: value for name, value in standing(lm).items() if value is not None}
-    return {_HOSTING: Hosting(), **found, "kwargs": rest}
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Equality of plain values, identity of everything else."""
-    if one is other:
-        return True
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return isinstance(one, (str, bytes, int, float, Hosting)) and one == other
+    hosting = astuple(found.pop(_HOSTING, Hosting()))
+    return {**found, _HOSTING: hosting, "kwargs": rest}
 
 
 def _close_aside(runtime: Runtime) -> None:

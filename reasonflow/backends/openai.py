@@ -26,11 +26,12 @@ from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.openai_http import Server
 from reasonflow.backends.openai_stream import StreamedSamples
+from reasonflow.backends.prompt_checks import check_prompt, check_scored_prompt
 from reasonflow.backends.protocol import Capabilities, Completion, Counters, Observer, Piece, Request, Tokenizer, Tokens
 from reasonflow.backends.secret import Secret
 from reasonflow.backends.shared_limit import SharedLimit
 from reasonflow.backends.tools import forced_calls, forced_schema, is_forced, offered
-from reasonflow.errors import BackendError, EngineDead, EngineStartError, InputError, PromptTooLong
+from reasonflow.errors import BackendError, EngineDead, EngineStartError, InputError, first_failure
 
 MAX_RUNNING = 64
 """Enough to keep a GPU busy, and few enough that a race's losers leave a queue nobody else waits in."""
@@ -209,12 +210,7 @@ class OpenAIBackend:
             )
         if not continuation:
             return ()
-        if not prompt:
-            raise InputError(
-                "there is nothing to score the continuation after",
-                why="the prompt is empty, and a first token has no probability of its own",
-                fix="pass at least one token of prompt",
-            )
+        check_scored_prompt(prompt)
         tokens = (*prompt, *continuation)
         await self.start()
         self._check_prompt(tokens, "a score")
@@ -331,9 +327,7 @@ class OpenAIBackend:
                 for first in range(0, request.n, most):
                     group.start_soon(part, first)
         except BaseExceptionGroup as failures:
-            error: BaseException = failures
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
+            error = first_failure(failures)
             raise error from error.__cause__
         return tuple(completion for first in sorted(done) for completion in done[first])
 
@@ -366,17 +360,8 @@ class OpenAIBackend:
         return tokens
 
     def _check_prompt(self, tokens: Tokens, label: str) -> None:
-        place = f" of {label}" if label else ""
-        if not tokens:
-            raise InputError(
-                f"the prompt{place} is empty", why="a model needs at least one token", fix="give it a text"
-            )
-        if self.window is not None and len(tokens) >= self.window:
-            raise PromptTooLong(
-                f"the prompt{place} has {len(tokens)} tokens; the server's window holds {self.window}",
-                why="the window must hold the prompt and at least one generated token",
-                fix="shorten the inputs, or start the server with a larger --max-model-len if the model allows it",
-            )
+        fix = "start the server with a larger --max-model-len"
+        check_prompt(tokens, self.window, label, whose="the server's", fix=fix)
 
     def _slots(self, count: int) -> AbstractAsyncContextManager[None]:
         return nullcontext() if self._shared is None else self._shared.slots(count)

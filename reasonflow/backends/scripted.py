@@ -26,7 +26,7 @@ from reasonflow.backends.protocol import (
 )
 from reasonflow.backends.script import Chances, Script, answers, failure, parts_of
 from reasonflow.backends.scripted_samples import Sample, Samples
-from reasonflow.errors import BackendError, EngineDead, InputError, PromptTooLong
+from reasonflow.errors import BackendError, EngineDead, InputError, PromptTooLong, first_failure
 
 Latency: TypeAlias = float | Callable[[Request, int], float]
 """Seconds one sample takes, or a function of the request and the sample's index."""
@@ -189,7 +189,7 @@ class ScriptedBackend:
                 for index in range(call.request.n):
                     group.start_soon(self._one, call, index)
         except BaseExceptionGroup as failures:
-            error = _first(failures)
+            error = first_failure(failures)
             raise error from error.__cause__
         except anyio.get_cancelled_exc_class():
             if call.observe is not None and not call.failed:
@@ -396,11 +396,3 @@ class ScriptedBackend:
         if not request.prompt.messages:
             return self._tokenizer.decode(prompt)
         return "\n\n".join(str(message["content"]) for message in request.prompt.messages)
-
-
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that ended the request; its siblings were cancelled for it."""
-    error: BaseException = failures
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -24,6 +24,7 @@ from reasonflow.backends import facts, hardware, vllm_process, vllm_versions
 from reasonflow.backends.deaths import closed
 from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
+from reasonflow.backends.prompt_checks import check_prompt, check_scored_prompt
 from reasonflow.backends.protocol import (
     Capabilities,
     Completion,
@@ -38,7 +39,7 @@ from reasonflow.backends.vllm_engine_thread import EngineThread, Sample, Stepped
 from reasonflow.backends.vllm_group import SampleGroup
 from reasonflow.backends.vllm_settings import VllmSettings
 from reasonflow.backends.vllm_versions import VllmEngine
-from reasonflow.errors import EngineDead, EngineStartError, InputError, PromptTooLong
+from reasonflow.errors import EngineDead, EngineStartError, InputError
 
 _ACTIVE: dict[EngineThread, str] = {}
 """Engines of this process that were started and are not yet gone, with their models."""
@@ -224,12 +225,7 @@ class VllmBackend:
     async def score(self, prompt: Tokens, continuation: Tokens) -> tuple[float, ...]:
         if not continuation:
             return ()
-        if not prompt:
-            raise InputError(
-                "there is nothing to score the continuation after",
-                why="the prompt is empty, and a first token has no probability of its own",
-                fix="pass at least one token of prompt",
-            )
+        check_scored_prompt(prompt)
         tokens = (*prompt, *continuation)
         _check_prompt(tokens, self.window, "a score")
         await self._started()
@@ -350,12 +346,4 @@ def _all_params(engine: VllmEngine, request: Request, prompt_tokens: int) -> lis
 
 
 def _check_prompt(tokens: Tokens, window: int | None, label: str) -> None:
-    place = f" of {label}" if label else ""
-    if not tokens:
-        raise InputError(f"the prompt{place} is empty", why="a model needs at least one token", fix="give it a text")
-    if window is not None and len(tokens) >= window:
-        raise PromptTooLong(
-            f"the prompt{place} has {len(tokens)} tokens; the model's window holds {window}",
-            why="the window must hold the prompt and at least one generated token",
-            fix="shorten the inputs, or open the engine with a larger max_model_len if the model allows it",
-        )
+    check_prompt(tokens, window, label, whose="the model's", fix="open the engine with a larger max_model_len")

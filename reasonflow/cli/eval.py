@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reasonflow.cli.options import LOCAL, ApiKeyEnv, Engine, build, open_lm, parse_settings
+from reasonflow.cli.options import LOCAL, ApiKeyEnv, Engine, ProgramName, build, open_lm, parse_settings
 from reasonflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ MODEL = "embedded"
 
 
 def evaluate(
-    program: Annotated[
-        str, typer.Argument(help="best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine.")
-    ],
+    program: ProgramName,
     benchmark: Annotated[
         str | None,
         typer.Option(help="gsm8k, math500, ..., graphmath:MIX, rg:NAME of reasoning-gym; arithmetic if none is given."),

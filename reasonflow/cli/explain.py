@@ -7,13 +7,11 @@ from typing import Annotated
 
 import typer
 
-from reasonflow.cli.options import LOCAL, Engine, build, open_lm
+from reasonflow.cli.options import LOCAL, Engine, ProgramName, build, open_lm
 
 
 def explain(
-    program: Annotated[
-        str, typer.Argument(help="best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine.")
-    ],
+    program: ProgramName,
     signature: Annotated[str, typer.Option(help="DSPy signature the program works on.")] = "problem -> answer",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")

@@ -94,6 +94,9 @@ def build(
     return program
 
 
+ProgramName: TypeAlias = Annotated[
+    str, typer.Argument(help="best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine.")
+]
 Engine: TypeAlias = Annotated[
     str,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reasonflow.cli.options import LOCAL, ApiKeyEnv, Engine, build, open_lm
+from reasonflow.cli.options import LOCAL, ApiKeyEnv, Engine, ProgramName, build, open_lm
 from reasonflow.errors import AnswerError, InputError, UnknownName
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    program: Annotated[
-        str, typer.Argument(help="best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine.")
-    ],
+    program: ProgramName,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="The input, or field=value for each field.")],
     signature: Annotated[str, typer.Option(help="DSPy signature the program works on.")] = "problem -> answer",
     settings: Annotated[

@@ -33,6 +33,7 @@ from reasonflow.plan.nodes import (
     Within,
     behind,
 )
+from reasonflow.plan.same import same
 
 _SEPARATE = 64
 """Branches looked at one by one where they read their number; of more all count as if it were unknown."""
@@ -200,7 +201,7 @@ class Reader:
         later = first
         while True:  # ends: what is known of the state only shrinks
             wider = _merged(state, later.value)
-            if _same(wider, state):
+            if same(wider, state):
                 break
             state = wider
             later = self.plan(op.body, [state, *captured])
@@ -374,25 +375,13 @@ def _got(value: Any, key: Any) -> Any:
 
 def _merged(one: Any, other: Any) -> Any:
     """What is known of a value that is one of the two."""
-    if _same(one, other):
+    if same(one, other):
         return one
     if type(one) is type(other) is dict and one.keys() == other.keys():
         return {key: _merged(one[key], other[key]) for key in one}
     if type(one) is type(other) and type(one) in (list, tuple) and len(one) == len(other):
         return type(one)(map(_merged, one, other))
     return UNKNOWN
-
-
-def _same(one: Any, other: Any) -> bool:
-    if one is other:
-        return True
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return isinstance(one, (str, bytes, int, float, bool)) and bool(one == other)
 
 
 def _dollars(read: float, written: float, input_price: float, output_price: float) -> float:

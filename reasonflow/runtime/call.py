@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,6 +27,7 @@ from reasonflow.runtime.reservation import Granted, exceeded, grant
 from reasonflow.runtime.scheduler import Ticket
 from reasonflow.runtime.scope import Scope
 from reasonflow.runtime.seeds import sample_seed
+from reasonflow.runtime.sending import output_limit, send
 from reasonflow.runtime.tally import OUTVOTED, tallies
 from reasonflow.runtime.values import Cost, Furthest, Hole, longest
 
@@ -227,16 +227,7 @@ class ModelCall:
     async def _send(self, request: Request, places: Sequence[int] | None, observe: Callable[[Any], None]) -> None:
         ticket = Ticket(run=self.maker.number, path=self.node.priority)
         self.maker.run.requests += 1
-        home, runtime = self.maker.home, self.runtime
-        if runtime is home:
-            await runtime.generate(request, observe, ticket, places)
-            return
-        loop = asyncio.get_running_loop()
-
-        def observe_there(seen: Any) -> None:  # on the other engine's thread
-            loop.call_soon_threadsafe(observe, seen)
-
-        await runtime.arun(lambda: runtime.generate(request, observe_there, ticket, places))
+        await send(self.maker.home, self.runtime, request, observe, ticket, places)
 
     async def _granted(self, samples: int, *, retrying: bool) -> Granted:
         """What the budget has room for; everything, where there is none."""
@@ -263,10 +254,7 @@ class ModelCall:
 
     def _limit(self, prompt: Prompt, cap: int | None) -> int | None:
         """Output tokens a sample can write at most; None where neither a cap nor a window is known."""
-        window = self.runtime.backend.window
-        left = None if window is None or prompt.tokens is None else max(1, window - len(prompt.tokens))
-        limits = (self.maker.own_cap(self.op.site), cap, left)
-        return min((limit for limit in limits if limit is not None), default=None)
+        return output_limit(self.runtime.backend, prompt, self.maker.own_cap(self.op.site), cap)
 
     def _new_draw(
         self,

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
 from reasonflow.backends.protocol import Completion, Piece, Prompt, Sampling
 from reasonflow.plan.nodes import Site
 from reasonflow.runtime.events import BranchStarted, Token
-from reasonflow.runtime.fitting import prompt_tokens
 from reasonflow.runtime.ledger import Amount
 from reasonflow.runtime.price import Price
 from reasonflow.runtime.reading import read
 from reasonflow.runtime.record import Run, label
 from reasonflow.runtime.runtime import Runtime
+from reasonflow.runtime.sending import counted
 from reasonflow.runtime.values import Hole
 
 
@@ -83,11 +83,8 @@ class Draw:
 
     def spent(self, price: Price) -> Amount:
         """What the samples took, the cancelled ones as far as they had come."""
-        cancelled = self.cancelled
-        if not self.runtime.backend.capabilities.partial_counts:
-            most = self.limit or self.runtime.backend.window or 0
-            size = prompt_tokens(self.prompt)
-            cancelled = [replace(each, prompt_tokens=size, output_tokens=most) for each in cancelled]
+        backend = self.runtime.backend
+        cancelled = [counted(each, backend, self.prompt, self.limit) for each in self.cancelled]
         all_of_them = [*(completion for _, _, completion in self.ended.values()), *cancelled]
         return Amount(
             total=sum(c.prompt_tokens + c.output_tokens for c in all_of_them),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import dspy
+
 from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.backends.protocol import Backend
 from reasonflow.language.program import Traced
 from reasonflow.plan.nodes import Generate, Plan
 from reasonflow.runtime.calls import runtime_of
-from reasonflow.runtime.price import Prices, price_of
+from reasonflow.runtime.price import Price, Prices, price_of
 from reasonflow.runtime.runtime import Runtime
 
 
@@ -51,11 +53,7 @@ class Engines:
     def prices(self, traced: Traced) -> Prices:
         """What they cost. Raises InputError where that is not known of one."""
         lms = {self.of[name]: traced.bindings[name].lm for name in self.of} or {self.home: traced.lm}
-        hourly = {
-            runtime: getattr(getattr(lm, "engine", None), "settings", {}).get("dollars_per_hour")
-            for runtime, lm in lms.items()
-        }
-        return Prices({runtime: price_of(runtime.backend.model, hour) for runtime, hour in hourly.items()})
+        return Prices({runtime: price_behind(lm) for runtime, lm in lms.items()})
 
 
 def engines_of(traced: Traced, plan: Plan) -> Engines:
@@ -68,13 +66,26 @@ def engines_of(traced: Traced, plan: Plan) -> Engines:
 def known_backends(traced: Traced, plan: Plan) -> dict[str, Backend]:
     """As far as there are any: a plan can be explained without. Starts nothing."""
     sites = [node.op.site.name for node in plan.walk() if isinstance(node.op, Generate)]
-    found = {name: runtime_behind(traced.bindings[name].lm) for name in sites}
-    return {name: runtime.backend for name, runtime in found.items() if runtime is not None}
+    found = {name: backend_behind(traced.bindings[name].lm) for name in sites}
+    return {name: backend for name, backend in found.items() if backend is not None}
 
 
-def widest(backends: Iterable[Backend]) -> int | None:
-    """The largest window; None where there is no engine, or one that knows none."""
-    windows = [backend.window for backend in backends]
+def backend_behind(lm: dspy.BaseLM | None) -> Backend | None:
+    """The engine of now behind a language model; None where there is none. Nothing starts."""
+    runtime = runtime_behind(lm)
+    return None if runtime is None else runtime.backend
+
+
+def price_behind(lm: dspy.BaseLM | None) -> Price:
+    """What its tokens or its hours cost. Raises InputError where nobody knows."""
+    backend = backend_behind(lm)
+    name = str(getattr(lm, "model", "no model")) if backend is None else backend.model
+    return price_of(name, getattr(getattr(lm, "engine", None), "settings", {}).get("dollars_per_hour"))
+
+
+def widest(backends: Iterable[Backend | None]) -> int | None:
+    """The largest window; None where there is no engine, or where one of them or its window is unknown."""
+    windows = [None if backend is None else backend.window for backend in backends]
     return None if not windows or None in windows else max(window for window in windows if window is not None)
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
-from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.compiler.passes import lower
 from reasonflow.errors import InputError
 from reasonflow.language.program import Traced, trace
@@ -22,13 +21,13 @@ from reasonflow.plan.budget import Budget
 from reasonflow.plan.extent import Asked, Extent, Prompted, Reader, known, limited
 from reasonflow.plan.nodes import Call, Generate, Site
 from reasonflow.runtime.call import template
+from reasonflow.runtime.engines import backend_behind, price_behind, widest
 from reasonflow.runtime.fitting import Fitting, prompt_tokens
 from reasonflow.runtime.measured import FIGURES, Measured, Past, measured
-from reasonflow.runtime.price import Price, price_of
+from reasonflow.runtime.price import Price
 from reasonflow.runtime.reading import flowing
 
 if TYPE_CHECKING:
-    from reasonflow.backends.protocol import Backend
     from reasonflow.language.program import Program
 
 UNMEASURED = "no measurement: pass history=, or let --dry-run take a pilot"
@@ -204,13 +203,14 @@ class _Work:
         self._open: set[str] = set()
         """Sites that read what is generated and whose prompts nothing bounds but the window."""
         sites = {node.op.site.name: node.op.site for node in self.plan.walk() if isinstance(node.op, Generate)}
-        self.backends = {name: _backend(traced.bindings[name].lm) for name in sites}
-        home = _backend(traced.lm)
+        self.backends = {name: backend_behind(traced.bindings[name].lm) for name in sites}
+        home = backend_behind(traced.lm)
         self._templates: dict[str, int] = {}
         self.prices = {name: self._price(traced.bindings[name].lm) for name in sites}
-        self.hourly = self._price(traced.lm if not sites else traced.bindings[next(iter(sites))].lm).hour
+        engines = {id(backend): self.prices[name] for name, backend in self.backends.items()}
+        self.hourly = sum(price.hour for price in engines.values()) if sites else self._price(traced.lm).hour
         self.measured = Measured() if history is None else measured(history, program, self.plan)
-        self.reader = Reader(self._ask, _widest([*self.backends.values()] or [home]))
+        self.reader = Reader(self._ask, widest([*self.backends.values()] or [home]))
         self.opaque = [n.name for n in self.plan.walk() if isinstance(n.op, Call) and n.op.cap]
 
     def figures(self, inputs: Mapping[str, Any]) -> Figures:
@@ -326,10 +326,8 @@ class _Work:
         return self._interval("dollars", extent.least.dollars, cost, extent.most.dollars)
 
     def _price(self, lm: dspy.BaseLM | None) -> Price:
-        backend = _backend(lm)
-        name = str(getattr(lm, "model", "no model")) if backend is None else backend.model
         try:
-            return price_of(name, getattr(getattr(lm, "engine", None), "settings", {}).get("dollars_per_hour"))
+            return price_behind(lm)
         except InputError as error:  # it is told, and the figure is left out
             self.reasons["dollars"] = f"{error.what}; {error.fix}"
             self.unpriced = True
@@ -412,17 +410,5 @@ def _several(history: Any) -> Iterable[Past]:
     return history if isinstance(history, (list, tuple)) else [history]
 
 
-def _backend(lm: dspy.BaseLM | None) -> Backend | None:
-    """The engine behind a language model; None where it is none of ours. Nothing starts."""
-    runtime = runtime_behind(lm)
-    return None if runtime is None else runtime.backend
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _widest(backends: Sequence[Backend | None]) -> int | None:
-    """The largest window; None where one of them is unknown: a function may call any of these engines."""
-    windows = [None if backend is None else backend.window for backend in backends]
-    return None if None in windows else max(window for window in windows if window is not None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from reasonflow.backends.protocol import Backend, Completion, Observer, Piece, Request
-from reasonflow.errors import BackendError, EngineDead, EngineStartError
+from reasonflow.errors import BackendError, EngineDead, EngineStartError, first_failure
 
 if TYPE_CHECKING:
     from reasonflow.runtime.runtime import Runtime
@@ -91,7 +91,7 @@ class Delivery:
                 for place in missing:
                     group.start_soon(self._send, backend, _single(self._request, place), [place])
         except BaseExceptionGroup as failures:
-            raise _first(failures) from None
+            raise first_failure(failures) from None
 
     def cancelled(self) -> None:
         """Tell the ends of samples that were cancelled before an engine knew of them."""
@@ -206,10 +206,3 @@ def _no_second_start(error: EngineDead, failure: EngineStartError) -> EngineDead
     )
     dead.restartable = False
     return dead
-
-
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = failures
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -26,6 +26,7 @@ from reasonflow.runtime.record import Run, label
 from reasonflow.runtime.reservation import exceeded
 from reasonflow.runtime.scheduler import Ticket
 from reasonflow.runtime.seeds import sample_seed
+from reasonflow.runtime.sending import counted, output_limit, send
 from reasonflow.runtime.values import Cost, longest
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Inside:
 
         try:
             with self._while_wanted():
-                await self._send(runtime, request, told)
+                await send(self.home, runtime, request, told, self.ticket)
         finally:
             if hold is not None:
                 hold.settle(self._spent(runtime, request, ended, cap))
@@ -228,17 +229,6 @@ class Inside:
         if self.closed:
             raise BranchCancelled(f"{self.node} is not waited for any more")
 
-    async def _send(self, runtime: Runtime, request: Request, observe: Callable[[Any], None]) -> None:
-        if runtime is self.home:
-            await runtime.generate(request, observe, self.ticket)
-            return
-        loop = asyncio.get_running_loop()
-
-        def observe_there(seen: Any) -> None:  # on the other engine's thread
-            loop.call_soon_threadsafe(observe, seen)
-
-        await runtime.arun(lambda: runtime.generate(request, observe_there, self.ticket))
-
     def _pay(self, runtime: Runtime, before: Cost, indices: tuple[int, ...], completion: Completion) -> None:
         """A recorded call takes of the budget what it took when it was made."""
         ledger = self.where.scope.ledger
@@ -253,9 +243,7 @@ class Inside:
     def _spent(self, runtime: Runtime, request: Request, ended: list[Completion], cap: int | None) -> Amount:
         if not ended:
             return Amount()
-        completion = ended[-1]
-        if completion.finish_reason == "cancelled" and not runtime.backend.capabilities.partial_counts:
-            return self._amount(runtime, prompt_tokens(request.prompt), cap or 0)
+        completion = counted(ended[-1], runtime.backend, request.prompt, cap)
         return self._amount(runtime, completion.prompt_tokens, completion.output_tokens)
 
     def _amount(self, runtime: Runtime, input_tokens: int, output_tokens: int) -> Amount:
@@ -286,9 +274,7 @@ class Inside:
 
 
 def _limit(runtime: Runtime, request: Request) -> int | None:
-    """Output tokens the call can write at most; None where neither a cap nor a window is known."""
-    window, tokens = runtime.backend.window, request.prompt.tokens
-    left = None if window is None or tokens is None else max(1, window - len(tokens))
+    """Output tokens the call can write at most, whatever the budget."""
     own = request.sampling.max_tokens
-    limits = (runtime.backend.default_max_tokens if own is None else own, left)
-    return min((limit for limit in limits if limit is not None), default=None)
+    backend = runtime.backend
+    return output_limit(backend, request.prompt, backend.default_max_tokens if own is None else own)

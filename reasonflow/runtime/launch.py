@@ -18,6 +18,7 @@ from reasonflow.plan.budget import Budget
 from reasonflow.plan.explain import Explanation, explain
 from reasonflow.plan.forecast import Costs, Size
 from reasonflow.plan.nodes import Call, Generate, Plan, Site, Within
+from reasonflow.plan.same import same
 from reasonflow.runtime import dspy_report
 from reasonflow.runtime.allotment import Allotter
 from reasonflow.runtime.ambient import ambient
@@ -284,18 +285,7 @@ class _Key:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Key) or self._what != other._what:
             return False
-        return _same(self._inputs, other._inputs)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equality of plain values; of anything else identity: arrays and the like have other ideas of `==`."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return one is other or (isinstance(one, (str, bytes, int, float, bool)) and one == other)
+        return same(self._inputs, other._inputs)
 
 
 def _sizes(inputs: Mapping[str, Any], names: Sequence[str], backend: Backend) -> list[Size]:

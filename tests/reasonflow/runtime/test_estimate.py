@@ -215,6 +215,20 @@ def test_hosted_models_cost_by_the_token_and_engines_by_the_hour() -> None:
     assert any("cached prompt tokens are counted at the full price" in note for note in found.notes)
 
 
+def test_the_hours_of_all_engines_of_a_run_are_paid() -> None:
+    program = Made(lambda s, p: s.read(problem=p, drafts=s.solve(problem=p, n=2)))
+    dear, cheap = (
+        rf.scripted(TEN, model=name, latency=0.05, dollars_per_hour=h) for name, h in (("a", 3.0), ("b", 1.0))
+    )
+    program.read.lm = cheap
+    with dspy.context(lm=dear):
+        run = program(**PROBLEM).run
+        found = program.estimate([PROBLEM], history=[run])
+    assert found.seconds is not None
+    assert found.dollars is not None
+    assert found.dollars.likely == pytest.approx(found.seconds.likely * 4.0 / 3600)
+
+
 def test_budgets_limit_the_ends() -> None:
     program = rf.SelfConsistency(n=8)
     program.budget = rf.Budget(total=1000, calls=5)
