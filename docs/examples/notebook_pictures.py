@@ -34,5 +34,6 @@ if __name__ == "__main__":
     slow = rf.scripted(script, latency=lambda request, index: 0.2 + 0.07 * (5 * index % 16), max_running=12)
     with dspy.context(lm=slow):
         run = Agreed()(problem="How many primes are below 100?").run
-    Path(sys.argv[1]).write_text(f"<!doctype html><meta charset='utf-8'>{run._repr_html_()}", encoding="utf-8")
+    page = Path(sys.argv[1] if len(sys.argv) > 1 else "run.html")
+    page.write_text(f"<!doctype html><meta charset='utf-8'>{run._repr_html_()}", encoding="utf-8")
     print(run.waterfall())

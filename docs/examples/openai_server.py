@@ -19,13 +19,13 @@ lm = rf.openai(model, base_url=base_url, temperature=0.7, max_tokens=1024)
 
 
 class Vote(rf.Program):
-    """Four samples in one request; it ends when two agree, and the server drops the rest."""
+    """Four samples in one request; once the rest cannot change which answer wins, the server drops it."""
 
     def __init__(self) -> None:
         self.solve = rf.Generate("problem -> answer")
 
     def plan(self, problem):
-        return rf.answer(rf.quorum(self.solve(problem=problem, n=4), by="answer", need=2))
+        return rf.answer(rf.quorum(self.solve(problem=problem, n=4), by="answer"))
 
 
 with dspy.context(lm=lm):
