@@ -178,7 +178,13 @@ class Inside:
             if number in path:
                 way = way.after(first + number, span.input_tokens, span.output_tokens)
         self.run.requests += run.requests
-        self.run.repairs += [f"{label(self.node, place)}: {text}" for text in run.repairs]
+        self.run.squeezed |= run.squeezed
+        for mine, its in (
+            (self.run.repairs, run.repairs),
+            (self.run.failures, run.failures),
+            (self.run.notes, run.notes),
+        ):
+            mine += [f"{label(self.node, place)}: {text}" for text in its]
         self._reach(way)
 
     async def _reserved(

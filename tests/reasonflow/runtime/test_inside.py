@@ -160,6 +160,14 @@ def test_a_program_that_a_function_calls_is_a_part_of_the_run() -> None:
     assert out.run.sequential_tokens == own + longest
 
 
+def test_what_such_a_program_repaired_lost_and_said_is_told() -> None:
+    inner = rf.BestOfN("question -> answer", n=2, verifier=lambda inputs, candidate: 1 / (len(candidate.text) - 13))
+    out, _ = run(Uses(inner), ["so \\boxed{7}", "so, \\boxed{7}", "\\boxed 7", "so \\boxed{7}"])
+    assert any(text.startswith("BestOfN[0]: eligible: scores:") for text in out.run.notes)
+    assert any(text.startswith("BestOfN[0]: ") and "ZeroDivisionError" in text for text in out.run.failures)
+    assert any(text.startswith("BestOfN[0]: solve[1]: took a \\boxed") for text in out.run.repairs)
+
+
 def test_a_program_may_not_make_more_calls_than_declared() -> None:
     with pytest.raises(RunError, match="8, not 4"):
         run(Uses(rf.SelfConsistency("question -> answer", n=8)), lambda prompt, seed, index: "so \\boxed{7}")
