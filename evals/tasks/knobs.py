@@ -107,6 +107,8 @@ MIXES: Mapping[str, tuple[AnyKnobs, ...]] = {
     "breadth": (Knobs(width=(6, 10), depth=(3, 4)),),
     # Few long parts: the solution does not fit the cap of one call.
     "length": (Knobs(width=(2, 3), depth=(10, 12)),),
+    # Little enough to be computed without writing.
+    "direct": (Knobs(width=(1, 2), depth=(1, 3)),),
     # Every part is worth a thread.
     "threads": (Knobs(width=(3, 6), depth=(7, 9)),),
     "extrapolation": (Knobs(width=(11, 14), depth=(3, 6)), Knobs(width=(3, 6), depth=(13, 16))),

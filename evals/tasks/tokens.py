@@ -17,6 +17,11 @@ def split(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
+def spans(text: str) -> list[tuple[int, int]]:
+    """Where each token begins and ends in the text."""
+    return [match.span() for match in _TOKEN.finditer(text)]
+
+
 def count(text: str) -> int:
     """How many tokens."""
     return len(split(text))

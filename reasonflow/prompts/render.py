@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import dspy
 from pydantic.fields import FieldInfo
@@ -22,6 +22,9 @@ from reasonflow.prompts.values import is_branches, value_text
 from reasonflow.prompts.verdict import verdict_word
 
 Demo: TypeAlias = Mapping[str, Any]
+Layout: TypeAlias = Literal["shared", "dspy"]
+"""Of a free-form prompt. shared: instructions last, behind what several stages read. dspy: instructions first, in the
+system turn, as DSPy's adapters have them."""
 
 SYSTEM = "You are a helpful assistant."
 """Always sent: templates with a system turn of their own (Qwen's, SmolLM's) then add none."""
@@ -49,8 +52,9 @@ class PromptTemplate:
         style: Style,
         demos: Sequence[Demo] = (),
         adapter: dspy.Adapter | None = None,
+        layout: Layout = "shared",
     ) -> None:
-        self._style = style
+        self._style, self._layout = style, layout
         self._signature = effective_signature(signature, style)
         self._inputs = tuple(
             (name, field, _heading(name, field)) for name, field in self._signature.input_fields.items()
@@ -70,7 +74,8 @@ class PromptTemplate:
         head = self._heads.get(specials)
         if head is None:
             head = self._heads[specials] = self._head(specials)
-        return (*head, _turn("user", self._joined(self._body(inputs, specials), self._request)))
+        request = self._request if self._layout == "shared" else ""
+        return (*head, _turn("user", self._joined(self._body(inputs, specials), request)))
 
     def render(self, inputs: Mapping[str, Any], tokenizer: Tokenizer | None) -> Prompt:
         """The call's prompt; with token ids where there is a tokenizer."""
@@ -80,9 +85,10 @@ class PromptTemplate:
         return Prompt(messages=messages, tokens=tokenizer.render(messages))
 
     def _head(self, specials: tuple[str, ...]) -> tuple[Message, ...]:
-        turns = [_turn("system", SYSTEM)]
+        first = self._layout == "dspy"
+        turns = [_turn("system", (first and self._request) or SYSTEM)]
         answer = answer_field(self._signature)
-        request = {"boxed": REQUEST, "verdict": VERDICT}.get(self._style, "")
+        request = "" if first else {"boxed": REQUEST, "verdict": VERDICT}.get(self._style, "")
         for demo in self._demos:
             if demo.get(answer) is None or not self._present(demo):
                 continue  # DSPy's labelled sets hold incomplete examples; half a turn would teach half an answer

@@ -95,6 +95,17 @@ def test_adapters_get_no_holes() -> None:
     assert "[[ ## drafts ## ]]\n### Draft 1\none\n\n" in text
 
 
+def test_dspys_layout_says_the_same_once_with_instructions_first() -> None:
+    signature = dspy.Signature("question -> answer", "Be brief.")
+    demos = [{"question": "1+1?", "answer": "2"}]
+    turns = PromptTemplate(signature, "boxed", demos, layout="dspy").messages({"question": "9+9?"})
+    assert [turn["content"] for turn in turns] == [f"Be brief.\n\n{REQUEST}", "1+1?", "\\boxed{2}", "9+9?"]
+    shared = PromptTemplate(signature, "boxed", demos).messages({"question": "9+9?"})
+    assert shared[-1]["content"] == f"9+9?\n\nBe brief.\n\n{REQUEST}"
+    bare = PromptTemplate(dspy.Signature("question -> answer", "Say hello."), "text", layout="dspy")
+    assert bare.messages({"question": "q"})[0]["content"] == "Say hello."
+
+
 @pytest.mark.parametrize("style", ["boxed", "fields"])
 def test_control_tokens_in_data_do_not_reach_the_tokenizer(style: Any) -> None:
     tokenizer = ChunkTokenizer()

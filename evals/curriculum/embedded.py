@@ -1,0 +1,245 @@
+"""What the embedded model and its twin are trained on, as the trainer asks for it: shares, streams, token ids."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from reasonflow.backends.embedded import folder_of
+from reasonflow.backends.hf_tokenizer import HfTokenizer
+from reasonflow.backends.model_files import ModelFiles
+from reasonflow.errors import InputError
+from reasonflow.evals.curriculum.draft_sets import DraftSet, choose, shares, sub_set
+from reasonflow.evals.curriculum.lessons import Lesson, Teacher, cut_alike
+from reasonflow.evals.curriculum.mistakes import cut, mistaken
+from reasonflow.evals.curriculum.notes import notes, read_notes
+from reasonflow.evals.curriculum.refined import improved, refined
+from reasonflow.evals.curriculum.vocabulary import END, END_OF_TURN, SIZE
+from reasonflow.evals.tasks.chance import between, pick
+from reasonflow.evals.tasks.graph import Graph
+from reasonflow.evals.tasks.problems import Item, Source, item, item_at, parse_source
+from reasonflow.evals.tasks.reading import final_answer
+from reasonflow.evals.tasks.solutions import threads_pay
+from reasonflow.optimizers.training.examples import Encoded, Question
+
+LEXICONS = {"market": 0.8, "harbour": 0.1, "syllables": 0.1}
+_ANY = "mid,width=1..10,depth=1..8,distractors=0..4"
+SOLVED = {
+    "easy": 0.08, "mid": 0.26, "hard": 0.16, "noise": 0.1, "breadth": 0.14, "length": 0.1, "threads": 0.04, _ANY: 0.12,
+}  # fmt: skip
+"""Share of each mix among the problems that are solved in one go."""
+DRAFTED = {"mid": 0.24, "noise": 0.2, "hard": 0.12, "breadth": 0.24, "length": 0.2}
+"""The same among problems with drafts."""
+HARDER = {"mid": 0.1, "noise": 0.2, "hard": 0.2, "breadth": 0.35, "length": 0.15}
+"""The same among the problems for which the model writes drafts of its own: those it does not always get right."""
+
+SOLVING = {"solve": 0.6, "constraints": 0.08, "thread": 0.09, "direct": 0.02}
+READING = {"distill": 0.22, "refine": 0.34, "improve": 0.16, "aggregate": 0.1, "verdict": 0.15, "grade": 0.03}
+STAGES: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
+    # Shares of kinds made of problems alone, and of kinds that read drafts.
+    "solve": (SOLVING, {kind: 0.3 * share for kind, share in READING.items()}),
+    "refine": ({kind: 0.45 * share for kind, share in SOLVING.items()}, {k: 0.65 * s for k, s in READING.items()}),
+}
+PLAIN: Mapping[str, Mapping[str, float]] = {
+    "begin": {"direct": 0.6, "easy": 0.4},
+    "grow": {"direct": 0.2, "easy": 0.3, "mid": 0.5},
+}
+"""Shares of mixes in the stages of plain solving that come first: which name belongs to which sentence is learned on
+short problems, and hardly ever on long ones alone."""
+_TOGETHER = 600
+"""Draft sets that are chosen among at a time."""
+_CAPPED = 0.3
+"""Share of draft sets whose drafts were cut by their cap; of `length` it is nearly all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoner:
+    """A `Curriculum`."""
+
+    model: Literal["embedded", "embedded-draft"] = "embedded"
+
+    vocabulary = SIZE
+
+    @property
+    def folder(self) -> Path:
+        """Where the tokenizer's files are."""
+        return folder_of(self.model)
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """The ids that end a turn."""
+        return (_tokenizer(self.model).encode(END_OF_TURN)[0], _tokenizer(self.model).encode(END)[0])
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of generated tokens."""
+        return _tokenizer(self.model).decode(tokens)
+
+    def examples(self, stage: str, seed: int, drafts: Path | None = None) -> Iterator[Encoded]:
+        """Endless examples of a stage; with `drafts`, those that read drafts read the model's own."""
+        random = Random(f"{stage}/{seed}")
+        for lesson in _lessons(stage, random, seed, drafts):
+            yield self.encoded(lesson)
+
+    def questions(self, stage: str, seed: int, count: int) -> Iterator[tuple[Question, int]]:
+        """Problems of which the model writes eight solutions each."""
+        random = Random(f"questions/{stage}/{seed}")
+        draw = _Problems(HARDER, random, seed)
+        for _ in range(count):
+            found = draw()
+            lesson = Teacher(random).solve_plainly(found)
+            yield Question(found.address, array("H", _tokenizer(self.model).render(lesson.messages))), 8
+
+    def about(self, drafts: Path) -> dict[str, float]:
+        """Shares of draft sets without a right draft, and with a wrong plurality, among those trained on."""
+        sets = _read(drafts)[: 4 * _TOGETHER]
+        return shares(choose(sets, Random(0)))
+
+    def encoded(self, lesson: Lesson) -> Encoded:
+        """The lesson as one document of token ids, and where its loss counts."""
+        tokenizer = _tokenizer(self.model)
+        end = tokenizer.encode(END_OF_TURN)
+        ids = list(tokenizer.render(lesson.messages))
+        spans: list[tuple[int, int]] = []
+        for piece in lesson.completion:
+            start = len(ids)
+            ids += tokenizer.encode(piece.text)
+            if piece.learned:
+                spans.append((start, len(ids)))
+        ids += end
+        spans.append((len(ids) - 1, len(ids)))
+        return Encoded(array("H", ids), tuple(spans))
+
+
+EMBEDDED = Reasoner("embedded")
+DRAFT = Reasoner("embedded-draft")
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(model: str) -> HfTokenizer:
+    return HfTokenizer(ModelFiles(model))
+
+
+class _Problems:
+    """Draws training problems, mixes by their shares."""
+
+    def __init__(self, mixes: Mapping[str, float], random: Random, seed: int, lexicons: Mapping[str, float] = LEXICONS):
+        self.random = random
+        self.sources: list[tuple[float, Source, Iterator[int]]] = []
+        for mix, share in mixes.items():
+            for lexicon, part in lexicons.items():
+                source = parse_source(f"graphmath:{mix},split=train,lexicon={lexicon},seed={seed}")
+                self.sources.append((share * part, source, count()))
+        self.shares = [share for share, _, _ in self.sources]
+
+    def __call__(self) -> Item:
+        _, source, numbers = self.random.choices(self.sources, self.shares)[0]
+        return item(source, next(numbers))
+
+
+def _lessons(stage: str, random: Random, seed: int, drafts: Path | None) -> Iterator[Lesson]:
+    teacher = Teacher(random)
+    if stage == "direct":
+        draw = _Problems({"direct": 1.0}, random, seed)
+        while True:
+            yield teacher.direct(draw(), asked=random.random() < 0.15)
+    if stage in PLAIN:
+        draw = _Problems(PLAIN[stage], random, seed)
+        while True:
+            yield teacher.solve_plainly(draw())
+    if stage not in STAGES:
+        raise InputError(f"the curriculum has no stage {stage!r}", fix=f"one of {', '.join([*STAGES, 'direct'])}")
+    alone, reading = STAGES[stage]
+    plain, threaded = _Problems(SOLVED, random, seed), _Problems({"threads": 1.0}, random, seed)
+    systems = _Problems({"constraints": 1.0}, random, seed)
+    direct = _Problems({"direct": 1.0}, random, seed)
+    shown = _Problems({"easy": 0.6, "direct": 0.4}, random, seed)
+    sets = _own(drafts, random) if drafts is not None else _imagined(_Problems(DRAFTED, random, seed), random)
+    kinds, weights = [*alone, *reading], [*alone.values(), *reading.values()]
+    while True:
+        kind = random.choices(kinds, weights)[0]
+        if kind == "solve":
+            yield teacher.solve(plain(), [shown() for _ in range(teacher.demos())])
+        elif kind == "constraints":
+            yield teacher.solve(systems())
+        elif kind == "thread":
+            found = threaded()
+            if isinstance(found.content, Graph) and threads_pay(found.content):
+                yield teacher.thread(found)
+        elif kind == "direct":
+            yield teacher.direct(direct())
+        else:
+            yield _about_drafts(kind, *next(sets), teacher)
+
+
+def _about_drafts(kind: str, found: Item, drafts: Sequence[str], teacher: Teacher) -> Lesson:
+    read: Any = drafts
+    if kind == "verdict":  # right and wrong ones alike, where there are both
+        right = [draft for draft in drafts if final_answer(draft) == found.answer]
+        wrong = [draft for draft in drafts if final_answer(draft) != found.answer]
+        read = pick(teacher.random, (right or wrong) if teacher.random.random() < 0.5 else (wrong or right))
+    elif kind == "improve":
+        read = pick(teacher.random, drafts)
+    lesson: Lesson = getattr(teacher, kind)(found, read)
+    return lesson
+
+
+def _imagined(draw: _Problems, random: Random) -> Iterator[tuple[Item, list[str]]]:
+    """Sets of drafts with mistakes that nobody made: for a model that has none of its own yet."""
+    while True:
+        found = draw()
+        assert isinstance(found.content, Graph)
+        lines, rate = len(found.content.needed), pick(random, (0.01, 0.04, 0.1))
+        made = []
+        for _ in range(between(random, 2, 8)):
+            mistakes = sum(random.random() < rate for _ in range(lines))
+            made.append(mistaken(found.content, random, mistakes) if mistakes else found.solution(random))
+        yield found, _as_cut(found, made, random)
+
+
+def _own(drafts: Path, random: Random) -> Iterator[tuple[Item, list[str]]]:
+    """Sets of the model's own drafts, chosen so that enough of them are hard."""
+    every = _read(drafts)
+    while True:
+        some = random.sample(every, min(_TOGETHER, len(every)))
+        chosen = choose(some, random)
+        random.shuffle(chosen)
+        for each in chosen:
+            found, made = item_at(each.address), list(sub_set(each, random).drafts)
+            yield found, _as_cut(found, made, random)
+
+
+def _as_cut(found: Item, drafts: list[str], random: Random) -> list[str]:
+    """The drafts as a cap would have cut them, in some of the sets; and what a second round makes of them."""
+    graph = found.content
+    assert isinstance(graph, Graph)
+    long = ":length" in found.address
+    if random.random() > (0.85 if long else _CAPPED):
+        return drafts
+    lines = 14 * len(graph.needed)
+    least, greatest = lines // 5, max(lines // 5, lines * 4 // 5)
+    made = cut_alike(drafts, least, greatest, random)
+    while long and random.random() < 0.5:  # another round
+        known, cap = read_notes(notes(graph, made, random)), between(random, least, greatest)
+        again = [cut(refined(graph, known, len(made), random), cap) for _ in made]
+        if len(made) == 1:
+            again = [cut(improved(graph, made[0], random), cap)]
+        made = again
+    return made
+
+
+def _read(folder: Path) -> list[DraftSet]:
+    sets: list[DraftSet] = []
+    for file in sorted(folder.glob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row: dict[str, Any] = json.loads(line)
+            sets.append(DraftSet(row["address"], tuple(row["drafts"])))
+    if not sets:
+        raise InputError(f"{folder} holds no drafts", fix="run the stage that writes them first")
+    return sets

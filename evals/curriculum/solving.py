@@ -1,0 +1,76 @@
+"""Solutions as the instructions ask for them, in pieces of which some are there to be corrected, not learned."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import NamedTuple
+
+from reasonflow.evals.curriculum.instructions import Behaviour
+from reasonflow.evals.tasks.chance import between, shuffle
+from reasonflow.evals.tasks.graph import Graph, Quantity
+from reasonflow.evals.tasks.problems import Item
+from reasonflow.evals.tasks.solutions import direct, in_order, line, threaded
+
+_SLIP = 0.15
+"""Share of first lines that are wrong where every line is written twice."""
+
+
+class Piece(NamedTuple):
+    """A stretch of a completion."""
+
+    text: str
+    learned: bool = True
+    """Whether it counts in the loss. A mistake that is there to be corrected does not."""
+
+
+def solved(item: Item, behaviour: Behaviour, random: Random) -> list[Piece]:
+    """A right solution, written as the behaviour says; systems of constraints know only the default."""
+    graph = item.content
+    if not behaviour or not isinstance(graph, Graph):
+        return [Piece(item.solution(random))]
+    if behaviour == "careful":
+        return [Piece(_ended(graph, [line(quantity, graph.values()) for quantity in part_by_part(graph, random)]))]
+    if behaviour == "short":
+        lines = [f"{quantity.name} = {quantity.value}" for quantity in in_order(graph.needed, random)]
+        return [Piece(_ended(graph, lines))]
+    return _twice(graph, random)
+
+
+def in_threads(graph: Graph, random: Random) -> str:
+    """The threaded solution as a thinking model writes it (ThreadWeaver, arXiv:2512.07843). Raises as `threaded`."""
+    thought, _, box = threaded(graph, random).rpartition("\n")
+    return f"<think>\n{thought}\n</think>\n{box}"
+
+
+def part_by_part(graph: Graph, random: Random) -> list[Quantity]:
+    """The needed quantities, each part from its beginning to its end before the next; then the joins."""
+    parts = list(graph.parts())
+    shuffle(random, parts)
+    found = [quantity for part in parts for quantity in in_order(part, random)]
+    return found + in_order(graph.joins, random)
+
+
+def _twice(graph: Graph, random: Random) -> list[Piece]:
+    values = graph.values()
+    pieces: list[Piece] = []
+    for quantity in in_order(graph.needed, random):
+        right = f"{line(quantity, values)}\n"
+        if random.random() < _SLIP:
+            head, _, _ = right.rpartition("= ")
+            pieces.append(Piece(f"{head}= ", learned=True))
+            pieces.append(Piece(f"{_slipped(quantity.value, random)}\n", learned=False))
+        else:
+            pieces.append(Piece(right))
+        pieces.append(Piece(right))
+    pieces.append(Piece(direct(graph.answer)))
+    return pieces
+
+
+def _slipped(value: int, random: Random) -> int:
+    """A near number, as a slip makes it."""
+    step = (1, 10, 100)[between(random, 0, 2)]
+    return value + step if value < step or (value + step <= 999 and random.random() < 0.5) else value - step
+
+
+def _ended(graph: Graph, lines: list[str]) -> str:
+    return "\n".join([*lines, direct(graph.answer)])

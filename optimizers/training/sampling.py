@@ -1,0 +1,146 @@
+"""Completions of many prompts at once: a batched loop over a cache that is laid out once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from reasonflow.optimizers.training.examples import Question
+
+_LOOK = 16
+"""Steps between two looks at whether all rows have ended: each look waits for the GPU."""
+ATTENTION = "one_query"
+"""Name under which transformers finds `_attend`."""
+
+
+def sample(
+    model: Any,
+    questions: Sequence[Question],
+    *,
+    stop: Sequence[int],
+    longest: int,
+    temperature: float = 1.0,
+    batch: int = 2048,
+    seed: int = 0,
+) -> Iterator[tuple[str, list[int]]]:
+    """(address, completion without its end) for every question; a question twice in the list is answered twice.
+
+    Questions are answered in order of their length, `batch` at a time, so that little is padding. longest: tokens of a
+    completion at most. temperature: 0 is greedy.
+    """
+    ordered = sorted(questions, key=lambda question: len(question.tokens))
+    generator = torch.Generator(device=model.device).manual_seed(seed)
+    answering = for_answering(model, torch.bfloat16 if model.device.type == "cuda" else model.dtype)
+    for start in range(0, len(ordered), batch):
+        some = ordered[start : start + batch]
+        completions = _complete(answering, some, stop, longest, temperature, generator)
+        yield from zip((question.address for question in some), completions, strict=True)
+
+
+def for_answering(model: Any, dtype: torch.dtype) -> Any:
+    """A copy with weights of `dtype` that reads its cache as `_attend` does; the model in training stays as it is."""
+    _register()
+    config = copy.deepcopy(model.config)
+    config._attn_implementation = ATTENTION
+    made = type(model)(config)
+    made.load_state_dict(model.state_dict())
+    for param in made.parameters():
+        # Not `made.to(dtype)`, which rounds the frequencies of the positions too: in bfloat16 they are up to 0.4 % off,
+        # and at place 1500 an angle is wrong by up to 0.3 with heads 32 wide, 0.7 with heads 64 wide.
+        param.data = param.data.to(dtype)
+    return made.to(model.device).eval()
+
+
+@torch.inference_mode()  # type: ignore[untyped-decorator]
+def _complete(
+    model: Any,
+    questions: Sequence[Question],
+    stop: Sequence[int],
+    longest: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> list[list[int]]:
+    from transformers import StaticCache
+
+    device, rows = model.device, len(questions)
+    width = max(len(question.tokens) for question in questions)
+    tokens = torch.zeros(rows, width, dtype=torch.long)
+    seen = torch.zeros(rows, width + longest, dtype=torch.long)
+    for row, question in enumerate(questions):  # padding stands in front: all rows end at the same place
+        tokens[row, width - len(question.tokens) :] = torch.as_tensor(list(question.tokens))
+        seen[row, width - len(question.tokens) :] = 1
+    seen = seen.to(device)
+    positions = (seen.cumsum(1) - 1).clamp(min=0)
+    cache = StaticCache(config=model.config, max_cache_len=width + longest)
+    ends = torch.as_tensor(list(stop), device=device)
+    made = torch.zeros(rows, longest, dtype=torch.long, device=device)
+    running = torch.ones(rows, dtype=torch.bool, device=device)
+    given, place = tokens.to(device), positions[:, :width]
+    for step in range(longest):
+        logits = model(
+            input_ids=given,
+            attention_mask=seen[:, : width + step],
+            position_ids=place,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        chosen = _drawn(logits.float(), temperature, generator)
+        chosen = torch.where(running, chosen, ends[0])
+        made[:, step] = chosen
+        running &= ~torch.isin(chosen, ends)
+        if step % _LOOK == _LOOK - 1 and not bool(running.any()):
+            break
+        given, place = chosen[:, None], positions[:, width + step : width + step + 1]
+    ended = set(stop)
+    return [_until(row, ended) for row in made[:, : step + 1].tolist()]
+
+
+def _drawn(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    if temperature == 0:
+        return logits.argmax(-1)
+    return torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
+
+
+def _until(tokens: list[int], stop: set[int]) -> list[int]:
+    return next((tokens[:place] for place, token in enumerate(tokens) if token in stop), tokens)
+
+
+def _attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, **_: Any
+) -> tuple[Tensor, None]:
+    """Grouped-query attention. With one query a row it reads the cache as it lies, without a copy for each head.
+
+    query: (rows, heads, queries, width); key and value: (rows, kv heads, keys, width). Gives (rows, queries, heads,
+    width).
+    """
+    rows, heads, queries, width = query.shape
+    groups = key.shape[1]
+    if queries == 1:
+        grouped = query.reshape(rows, groups, heads // groups, width)
+        scores = torch.matmul(grouped, key.mT) * scaling
+        if mask is not None:  # (rows, 1, 1, keys), the same for every head
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        out = torch.matmul(scores.float().softmax(-1).to(value.dtype), value).reshape(rows, heads, 1, width)
+    else:
+        key, value = (part.repeat_interleave(heads // groups, 1) for part in (key, value))
+        out = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling
+        )
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _register() -> None:
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    AttentionInterface.register(ATTENTION, _attend)
+    # A mask is made even where a kernel of torch's could do without: rows are padded.
+    AttentionMaskInterface.register(
+        ATTENTION, lambda *args, **kw: sdpa_mask(*args, **{**kw, "allow_is_causal_skip": False})
+    )

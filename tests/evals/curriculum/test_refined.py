@@ -1,0 +1,93 @@
+"""A refinement is right whatever it was made of, and cites only what is true and settled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+
+import pytest
+
+from reasonflow.evals.curriculum.notes import notes, read_notes
+from reasonflow.evals.curriculum.refined import improved, refined
+from reasonflow.evals.curriculum.tally import Counts, settled, tally
+from reasonflow.evals.tasks.grading import grade
+from reasonflow.evals.tasks.graph import Graph
+from tests.evals.curriculum.draft_makers import GRAPHS, drafts_of, graph_of, problem
+
+
+def check(graph: Graph, text: str, known: Mapping[str, Counts], drafts: int) -> None:
+    """Right in every line; each line rests on lines before it; cited is exactly what may be."""
+    marks = grade(graph, text)
+    assert marks.correct
+    assert [finding.fault for finding in marks.findings] == [""] * text.count("\n")
+    values = graph.values()
+    by_name = {quantity.name: quantity for quantity in graph.quantities}
+    above: set[str] = set()
+    used = {graph.asked}
+    for finding in marks.findings:
+        name = finding.statement.name
+        assert name not in above
+        true_and_settled = settled(known.get(name, ()), drafts) == values[name]
+        assert (not finding.statement.numbers) == true_and_settled
+        if not true_and_settled:
+            operands = {operand for operand in by_name[name].operands if isinstance(operand, str)}
+            assert operands <= above
+            used |= operands
+        above.add(name)
+    assert above == used  # nothing that is not needed
+
+
+@pytest.mark.parametrize("mix", GRAPHS)
+def test_a_refinement_of_notes_or_drafts_is_right_in_every_line(mix: str) -> None:
+    random = Random(mix)
+    for index in range(40):
+        found = problem(mix, index)
+        graph, count = graph_of(found), 1 + index % 8
+        drafts = drafts_of(found, random, count)
+        for known in (read_notes(notes(graph, drafts, random)), tally(drafts), {}):
+            check(graph, refined(graph, known, count, random), known, count)
+
+
+@pytest.mark.parametrize("mix", GRAPHS)
+def test_an_improvement_of_any_attempt_is_right_in_every_line(mix: str) -> None:
+    random = Random(mix)
+    for index in range(40):
+        found = problem(mix, index)
+        (attempt,) = drafts_of(found, random, 1)
+        check(graph_of(found), improved(graph_of(found), attempt, random), tally([attempt]), 1)
+
+
+@pytest.mark.parametrize("mix", GRAPHS)
+def test_a_right_attempt_is_cited_in_one_line(mix: str) -> None:
+    found = problem(mix, 1)
+    text = improved(graph_of(found), found.solution(Random(1)), Random(2))
+    assert text == f"{graph_of(found).asked} = {found.answer}\n\\boxed{{{found.answer}}}"
+
+
+def test_nothing_known_gives_a_whole_solution_in_different_orders() -> None:
+    graph = graph_of(problem("mid", 0))
+    texts = {refined(graph, {}, 4, Random(seed)) for seed in range(10)}
+    assert len(texts) > 5
+    assert all(grade(graph, text).share == 1.0 for text in texts)
+
+
+def test_a_wrong_value_on_which_all_drafts_agree_is_computed_again() -> None:
+    graph = graph_of(problem("mid", 0))
+    known = {graph.asked: ((graph.answer + 1, 8),), "blue moons": ((1, 8),)}
+    text = refined(graph, known, 8, Random(0))
+    assert grade(graph, text).share == 1.0
+
+
+def test_notes_are_as_good_as_the_drafts_where_they_all_fit() -> None:
+    """What notes leave out is what no refinement needs: it cites the same with them as with all drafts."""
+    random = Random(4)
+    for index in range(60):
+        found = problem("mid", index)
+        graph, drafts = graph_of(found), drafts_of(found, random, 6, rate=0.5)
+        text = notes(graph, drafts, random, longest=10_000)
+        counted = tally(drafts)
+        if any(settled(counts, 6) not in (None, graph.values()[name]) for name, counts in counted.items()):
+            continue  # behind a wrong agreement the notes are silent
+        by_notes = refined(graph, read_notes(text), 6, Random(index))
+        by_drafts = refined(graph, counted, 6, Random(index))
+        assert by_notes == by_drafts

@@ -1,0 +1,80 @@
+"""Counting what drafts state."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reasonflow.evals.curriculum.mistakes import cut, mistaken
+from reasonflow.evals.curriculum.tally import settled, stated, tally
+from reasonflow.evals.tasks.reading import statements
+from tests.evals.curriculum.draft_makers import GRAPHS, problem
+
+
+def test_values_are_counted_and_the_most_frequent_stands_first() -> None:
+    drafts = ["red jars = 1 + 1 = 2\nnew cups = 7", "red jars = 3", None, "", "red jars = 1 + 2 = 3\nnew cups = 8 = 8"]
+    assert tally(drafts) == {"red jars": ((3, 2), (2, 1)), "new cups": ((7, 1), (8, 1))}
+
+
+def test_of_a_draft_the_last_statement_counts() -> None:
+    assert tally(["red jars = 2\nred jars = 3", "red jars = 2"]) == {"red jars": ((3, 1), (2, 1))}
+
+
+@pytest.mark.parametrize(
+    ("counts", "drafts", "value"),
+    [
+        ((), 4, None),
+        (((5, 1),), 1, 5),
+        (((5, 1),), 2, None),
+        (((5, 2),), 8, 5),
+        (((5, 2), (6, 1)), 3, None),
+        (((5, 3), (6, 1)), 4, 5),
+        (((5, 4), (6, 2)), 6, None),
+        (((5, 5), (6, 2), (7, 2)), 9, 5),
+    ],
+)
+def test_drafts_settle_on_a_value_that_is_stated_more_than_twice_as_often(
+    counts: tuple[tuple[int, int], ...], drafts: int, value: int | None
+) -> None:
+    assert settled(counts, drafts) == value
+
+
+@pytest.mark.parametrize("mix", [*GRAPHS, "constraints", "threads"])
+def test_texts_are_read_as_the_graders_read_them(mix: str) -> None:
+    random = Random(mix)
+    for index in range(20):
+        text = mistaken(problem(mix, index).content, random, 2)
+        for draft in (text, cut(text, 40), cut(text, 57), f"So:\n- the {text}\n<Thread>1: {text}</Thread>"):
+            assert stated(draft) == {statement.name: statement.value for statement in statements(draft)}
+
+
+PIECES = st.sampled_from(
+    (
+        "red",
+        "The",
+        "the",
+        "JARS",
+        " ",
+        "  ",
+        " = ",
+        "=",
+        "12",
+        "-3",
+        " + ",
+        "*",
+        "\n",
+        "<Thread>",
+        "</a>",
+        "1:",
+        "- ",
+        ".",
+    )
+)
+
+
+@given(st.lists(PIECES, max_size=20).map("".join))
+def test_any_text_is_read_as_the_graders_read_it(text: str) -> None:
+    assert stated(text) == {statement.name: statement.value for statement in statements(text)}
