@@ -23,6 +23,15 @@ class Accuracy:
     method: Literal["wilson", "bootstrap"]
 
 
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def accuracy(verdicts: Sequence[Sequence[float]], *, seed: int = 0, confidence: float = CONFIDENCE) -> Accuracy:
     """Mean over problems of the mean over each problem's samples.
 
@@ -42,6 +51,26 @@ def accuracy(verdicts: Sequence[Sequence[float]], *, seed: int = 0, confidence: 
         return Accuracy(value, low, high, "wilson")
     low, high = bootstrap(means, seed=seed, confidence=confidence)
     return Accuracy(value, low, high, "bootstrap")
+
+
+def paired_difference(
+    verdicts: Sequence[Sequence[float]],
+    others: Sequence[Sequence[float]],
+    *,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """How much more accurate the first is than the second on the same problems, in [-1, 1].
+
+    verdicts, others: (problems, samples of each), problem by problem the same ones, every one with samples in both.
+    Problems are resampled with both of their means, so that what makes a problem hard for both counts for neither.
+    Raises ValueError without problems, and where the two do not match.
+    """
+    if not verdicts or len(verdicts) != len(others) or not all(map(len, [*verdicts, *others])):
+        raise ValueError(f"{len(verdicts)} and {len(others)} problems with samples do not pair")
+    differences = [sum(a) / len(a) - sum(b) / len(b) for a, b in zip(verdicts, others, strict=True)]
+    low, high = bootstrap(differences, seed=seed, confidence=confidence)
+    return Interval(math.fsum(differences) / len(differences), low, high)
 
 
 def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reasonflow.cli.options import LOCAL, ApiKeyEnv, Engine, ProgramName, build, open_lm, parse_settings
+from reasonflow.cli.options import LOCAL, ApiKeyEnv, Engine, build, open_lm, parse_settings
+from reasonflow.cli.suite import run_suite
 from reasonflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,10 +23,22 @@ MODEL = "embedded"
 
 
 def evaluate(
-    program: ProgramName,
+    context: typer.Context,
+    program: Annotated[
+        str | None,
+        typer.Argument(
+            help="best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine; none with --suite."
+        ),
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A whole table instead of one program: embedded."),
+    ] = None,
     benchmark: Annotated[
         str | None,
-        typer.Option(help="gsm8k, math500, ..., graphmath:MIX, rg:NAME of reasoning-gym; arithmetic if none is given."),
+        typer.Option(
+            help="gsm8k, math500, ..., graphmath:MIX, rg:NAME of reasoning-gym; graphmath:mid if none is given."
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSON lines with problem and answer, instead of a benchmark.")
@@ -76,6 +89,9 @@ def evaluate(
     --dry-run estimates calls, tokens, seconds and dollars. With --out the estimate stays there, and the report of the
     evaluation says how far it was off.
 
+    --suite measures several programs on several tasks and prints one table, with goals met or not met beside the
+    figures. It takes --limit, --seed, --model, --concurrency, --out and --json, and goes on as an evaluation does.
+
     Examples:
 
       reasonflow eval self_consistency --set n=8 --limit 6
@@ -93,7 +109,26 @@ def evaluate(
       reasonflow eval pdr --budget total=20k --overall-budget total=200k,seconds=10m
 
       reasonflow eval pdr --benchmark aime24 --samples 16 --dry-run --pilot 3 --out runs/aime
+
+      reasonflow eval --suite embedded --limit 40
     """
+    if suite is not None:
+        run_suite(
+            context,
+            suite,
+            model=model,
+            limit=limit,
+            seed=seed,
+            out=out,
+            as_json=as_json,
+            concurrency=concurrency,
+            verbose=verbose,
+        )
+        return
+    if program is None:
+        raise InputError(
+            "there is no program to evaluate", fix="name one, as in `reasonflow eval pdr`, or give --suite"
+        )
     from rich.console import Console
 
     from reasonflow import programs

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reasonflow.evals.statistics import accuracy, bootstrap, wilson
+from reasonflow.evals.statistics import accuracy, bootstrap, paired_difference, wilson
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,31 @@ def test_problems_without_samples_are_left_out_and_nothing_is_an_error() -> None
     assert accuracy([[], [True]]).value == 1.0
     with pytest.raises(ValueError, match="no sample"):
         accuracy([[]])
+
+
+verdicts = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=3), min_size=1, max_size=8)
+
+
+@given(verdicts)
+def test_a_paired_difference_is_that_of_the_accuracies_and_mirrors(first: list[list[float]]) -> None:
+    second = [[float(not each) for each in samples] for samples in first[::-1]]
+    there, back = paired_difference(first, second), paired_difference(second, first)
+    assert there.value == pytest.approx(accuracy(first).value - accuracy(second).value)
+    assert there.low <= there.value + 1e-12
+    assert there.value <= there.high + 1e-12
+    assert back.value == pytest.approx(-there.value)
+
+
+def test_pairs_that_agree_narrow_it_though_problems_differ() -> None:
+    hard = [[0.0]] * 20 + [[1.0]] * 20
+    better = [[1.0]] * 2 + hard[2:]
+    paired, shuffled = paired_difference(better, hard), paired_difference(better, hard[::-1])
+    assert paired.value == pytest.approx(0.05)
+    assert shuffled.value == pytest.approx(0.05)
+    assert paired.high - paired.low < (shuffled.high - shuffled.low) / 3
+
+
+@pytest.mark.parametrize(("first", "second"), [([], []), ([[1.0]], []), ([[1.0]], [[]])])
+def test_what_does_not_pair_has_no_difference(first: list[list[float]], second: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="do not pair"):
+        paired_difference(first, second)

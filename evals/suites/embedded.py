@@ -1,0 +1,136 @@
+"""The suite `embedded`: what the built-in model and its twin can do, and what the programs add to it.
+
+The family `graphmath` is what the model was trained on, in other problems than these. The figures say how programs
+behave on a model that can do its task; they say nothing about other tasks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import anyio.to_thread
+import dspy
+
+import reasonflow as rf
+from reasonflow.backends.handles import EngineHandle
+from reasonflow.evals.benchmarks import load
+from reasonflow.evals.dataset import Problem
+from reasonflow.evals.suites.arms import Arm, accuracy_of, run_arm
+from reasonflow.evals.suites.drafts import by_right_drafts, copying, share
+from reasonflow.evals.suites.findings import Breakdown, Findings, Goal, Row
+from reasonflow.evals.suites.regimes import Found, Regime, compare
+from reasonflow.evals.suites.suite import Setting, Suite
+from reasonflow.evals.suites.verdicts import judged
+from reasonflow.evals.tasks.graph import Graph
+from reasonflow.evals.tasks.problems import item_at
+
+TWIN = "embedded-draft"
+MAX_TOKENS = 768
+"""Of a call: no solution of these problems is longer."""
+REGIMES = {
+    "noise": Regime(widths=(8,), max_tokens=MAX_TOKENS),
+    "breadth": Regime(widths=(8,), max_tokens=MAX_TOKENS, best_of=True),
+    # A solution does not fit one call: only what reads earlier ones can get further.
+    "length": Regime(widths=(8, 8, 8), max_tokens=160),
+}
+GOALS = (
+    Goal(figure="sequential_accuracy", least=0.90),
+    Goal(figure="single_noise", least=0.40, most=0.70),
+    Goal(figure="pdr_minus_vote_noise", least=-0.03),
+    Goal(figure="single_breadth", least=0.05, most=0.25),
+    Goal(figure="pdr_minus_vote_breadth", least=0.10),
+    Goal(figure="best_of_minus_vote_breadth", above=0.0),
+    Goal(figure="pdr_minus_vote_length", least=0.30),
+    Goal(figure="sr_minus_vote_length", least=0.30),
+    Goal(figure="verdict_auc", least=0.90),
+    Goal(figure="twin_accuracy_1_2", least=0.80),
+)
+
+
+async def run(setting: Setting) -> Findings:
+    """The table. The twin comes first and leaves its engine's memory to the model."""
+    lm, twin = setting.open(setting.model), setting.open(TWIN)
+    one_go = rf.ChainOfThought(config={"max_tokens": MAX_TOKENS})
+    direct = await run_arm(setting, twin, "twin", one_go, problems_of("direct", setting.limit))
+    await _close(twin)
+    mid = await run_arm(setting, lm, "sequential", one_go, problems_of("mid", setting.limit))
+    found = {
+        name: await compare(setting, lm, name, regime, problems_of(name, setting.limit))
+        for name, regime in REGIMES.items()
+    }
+    verdict_rows = await judged(setting, lm, [("mid", mid), ("breadth", found["breadth"].vote)])
+    await _close(lm)
+    regime_rows = [row for each in found.values() for row in each.rows]
+    return Findings(
+        rows=(_row("mid", "one sample", "sequential_accuracy", mid), *regime_rows, *verdict_rows, _twin_row(direct)),
+        goals=GOALS,
+        breakdowns=(*_refinement(found), _by_operations(direct)),
+        more={f"copy_rate_{name}": copying(each.pdr)["copied"].value for name, each in found.items()},
+    )
+
+
+SUITE = Suite(name="embedded", model="embedded", limit=1_000, run=run)
+
+
+def problems_of(mix: str, limit: int) -> list[Problem]:
+    """The first problems of a mix, which no training has seen."""
+    return load(f"graphmath:{mix}", limit=limit)
+
+
+def _row(task: str, arm: str, figure: str, found: Arm, verdicts: Sequence[Sequence[float]] | None = None) -> Row:
+    """An arm that is compared with none. verdicts: of some of its problems, in place of all."""
+    counted = found.verdicts if verdicts is None else verdicts
+    return Row(
+        task=task,
+        arm=arm,
+        figure=figure,
+        result=accuracy_of(counted),
+        problems=len(counted),
+        total_tokens=found.total_tokens,
+        sequential_tokens=found.sequential_tokens,
+        seconds=found.evaluation.wall_s,
+    )
+
+
+def _twin_row(found: Arm) -> Row:
+    few = [[float(right)] for count in (1, 2) for right in _counted(found)[count]]
+    return _row("direct", "twin, 1 or 2 operations", "twin_accuracy_1_2", found, few)
+
+
+def _by_operations(found: Arm) -> Breakdown:
+    counted = _counted(found)
+    rows = tuple({"operations": count, "accuracy": share(counted[count])} for count in sorted(counted))
+    return Breakdown("twin_by_operations", "The twin, by operations", rows)
+
+
+def _counted(found: Arm) -> defaultdict[int, list[bool]]:
+    """Right or wrong, by the number of operations that an answer takes."""
+    verdicts: defaultdict[int, list[bool]] = defaultdict(list)
+    for problem, sample, _ in found.runs():
+        verdicts[operations(problem)].append(sample.correct)
+    return verdicts
+
+
+def operations(problem: Problem) -> int:
+    """How many sums, differences, products and quotients lead to the answer."""
+    graph = item_at(problem.id).content
+    assert isinstance(graph, Graph), "the mix is of graphs"
+    return sum(bool(quantity.sign) for quantity in graph.needed)
+
+
+def _refinement(found: dict[str, Found]) -> tuple[Breakdown, Breakdown]:
+    right = tuple(
+        {"regime": name, **by_right_drafts(each.pdr, REGIMES[name].widths[-1])} for name, each in found.items()
+    )
+    copies = tuple({"regime": name, **copying(each.pdr)} for name, each in found.items())
+    return (
+        Breakdown("pdr_by_right_drafts", "PDR's accuracy by right drafts in its last round", right),
+        Breakdown("copying", "PDR's answers: one of its last drafts', or a new one; shares of all runs", copies),
+    )
+
+
+async def _close(lm: dspy.LM) -> None:
+    """Stop the model's engine, where it is one of ours. In a thread: it waits for the engine to end."""
+    if isinstance(lm.engine, EngineHandle):
+        await anyio.to_thread.run_sync(lm.engine.close)

@@ -1,0 +1,67 @@
+"""What a suite is, and what it is run with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+from rich.console import Console
+
+from reasonflow.evals.manifest import claimed
+from reasonflow.evals.suites.findings import Findings
+
+FILE = "results.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One run of a suite."""
+
+    open: Callable[[str], dspy.LM]
+    """Gives the language model of a name, nothing started yet."""
+    model: str
+    """The one that is measured."""
+    limit: int
+    """Problems of each task."""
+    seed: int
+    """Of the samples; the problems are the same for all."""
+    out: Path
+    """One folder below it for each evaluation: the same setting goes on there."""
+    console: Console
+    """Where progress is told."""
+    concurrency: int | None = None
+    """Runs side by side; None: as many as the engine takes."""
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A table that one command makes."""
+
+    name: str
+    model: str
+    """Measured where no other is named."""
+    limit: int
+    """Problems of each task where no other number is given."""
+    run: Callable[[Setting], Awaitable[Findings]]
+    """Makes the table. Called again with an equal setting it goes on where it was stopped, and repeats no sample."""
+
+    async def make(self, setting: Setting) -> Findings:
+        """The table, which is left in `results.json` of the folder, too. Raises InputError while another makes it."""
+        with claimed(setting.out):
+            found = await self.run(setting)
+            text = json.dumps(self.to_json(setting, found), indent=2, ensure_ascii=False)
+            (setting.out / FILE).write_text(text + "\n", encoding="utf-8")
+            return found
+
+    def to_json(self, setting: Setting, found: Findings) -> dict[str, Any]:
+        """The findings as plain JSON, with what they were made with."""
+        made_with = {"suite": self.name, "model": setting.model, "limit": setting.limit, "seed": setting.seed}
+        return {**made_with, **found.to_json(), "out": str(setting.out)}
