@@ -25,7 +25,7 @@ $(STAMP):
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'Installing ReasonFlow with the $(ENGINE) engine into $(VENV): a few minutes.'
 	@$(BIN)/python -m pip install -qq --upgrade pip
-	@$(BIN)/python -m pip install -qq $(PIP_ARGS) --editable '.[$(ENGINE),eval,dev]' || { $(ADVICE); exit 1; }
+	@$(BIN)/python -m pip install -qq $(PIP_ARGS) --editable '.[$(ENGINE),eval,train,dev]' || { $(ADVICE); exit 1; }
 	$(BIN)/reasonflow doctor --fix
 	@rm -f $(VENV)/.installed-*
 	@touch $@
@@ -35,10 +35,10 @@ ADVICE = printf '%s\n' \
   'build of torch. Name the CPU package index that the installation page of PyTorch gives, and try again:' \
   '  make demo PIP_ARGS="--extra-index-url ADDRESS"' >&2
 
-demo: $(STAMP)  ## eight samples one by one against their vote, on a generated task and the embedded model
+demo: $(STAMP)  ## eight samples one by one against their vote, on a generated task and the built-in model
 	@rm -rf runs/demo
-	$(BIN)/reasonflow eval chain_of_thought --limit $(DEMO_LIMIT) --samples 8 --out runs/demo/single
-	$(BIN)/reasonflow eval self_consistency --limit $(DEMO_LIMIT) --set n=8 --out runs/demo/vote
+	$(BIN)/reasonflow eval chain_of_thought --benchmark graphmath:easy --limit $(DEMO_LIMIT) --samples 8 --out runs/demo/single
+	$(BIN)/reasonflow eval self_consistency --benchmark graphmath:easy --limit $(DEMO_LIMIT) --set n=8 --out runs/demo/vote
 
 test: lint  ## everything but the tests marked long: lint, types, tests with a real engine
 	$(BIN)/python -m pytest -m 'not long'

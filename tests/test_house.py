@@ -146,7 +146,8 @@ def test_every_source_file_says_what_it_is() -> None:
     assert not silent
 
 
-def test_the_repository_stays_small() -> None:
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout: nothing says which files are tracked")
+def test_the_repository_stays_small_with_its_models() -> None:
     assert sum(path.stat().st_size for path in tracked()) < 20 * 2**20
 
 

@@ -79,7 +79,7 @@ def test_first_steps_show_a_plan_a_live_run_and_its_record() -> None:
 
 @pytest.mark.engine
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_run_on_the_embedded_model(notebook: Path) -> None:
+def test_notebooks_run_on_the_built_in_model(notebook: Path) -> None:
     book = run(notebook)
     assert "<details" in texts(cell_with(book, "out.run  #"))
 

@@ -30,6 +30,15 @@ def checkout(tmp_path: Path) -> Path:
     return copy
 
 
+def model_files() -> dict[str, int]:
+    """Every file of the built-in models, as a path inside the package, with its size."""
+    folder = ROOT / "reasonflow" / "models"
+    files = {path.relative_to(ROOT).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    assert any(name.endswith("embedded/config.json") for name in files)
+    assert any(name.endswith(".safetensors") for name in files)
+    return files
+
+
 def build(checkout: Path, target: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(checkout / "dist")]
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
@@ -51,8 +60,11 @@ def test_a_wheel_holds_the_linked_folders(checkout: Path) -> None:
     built = build(checkout, "wheel")
     assert built.returncode == 0, built.stderr
     (wheel,) = (checkout / "dist").glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+    entries = zipfile.ZipFile(wheel).infolist()
+    names = {entry.filename for entry in entries}
     assert modules(checkout) <= names
+    assert model_files().items() <= {entry.filename: entry.file_size for entry in entries}.items()
+    assert all(entry.external_attr >> 16 & 0o044 for entry in entries if entry.filename in model_files())  # by all
     assert {"reasonflow/py.typed", "reasonflow/evals/performance/overhead.py"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.split("/")[0] in (*LINKS, "tests")]
@@ -69,7 +81,7 @@ def test_an_sdist_builds_the_same_wheel(checkout: Path, tmp_path: Path) -> None:
     again = build(unpacked, "wheel")
     assert again.returncode == 0, again.stderr
     (wheel,) = (unpacked / "dist").glob("*.whl")
-    assert modules(checkout) <= set(zipfile.ZipFile(wheel).namelist())
+    assert modules(checkout) | model_files().keys() <= set(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.parametrize("target", ["wheel", "sdist"])

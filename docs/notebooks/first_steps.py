@@ -10,8 +10,8 @@
 # # First steps
 #
 # From one answer to a vote of eight, seen before it runs, while it runs and afterwards. Everything here runs on a
-# laptop: the embedded model is small and comes with the package, so its answers are often wrong, which is what a vote
-# is for.
+# laptop: the built-in model is tiny and comes with the package. It knows one family of word problems, so the questions
+# below are of that kind, and a single answer may be wrong, which is what a vote is for.
 
 # %%
 import dspy
@@ -27,7 +27,8 @@ lm = rf.vllm("embedded", max_tokens=96)
 
 # %%
 dspy.configure(lm=lm)
-rf.ChainOfThought()(problem="What is 17 + 25?").answer
+problem = "There are 17 red apples. There are 25 more blue kites than red apples. How many blue kites are there?"
+rf.ChainOfThought()(problem=problem).answer
 
 
 # %% [markdown]
@@ -50,7 +51,7 @@ majority = Majority()
 majority.explain()  # before a token is spent: the calls, what their prompts share, and the worst case
 
 # %%
-out = majority(problem="What is 17 + 25?")
+out = majority(problem=problem)
 print(out.answer)
 out.run  # afterwards: what each step took, and below it when; the folded row opens
 
@@ -58,7 +59,7 @@ out.run  # afterwards: what each step took, and below it when; the folded row op
 # A run that is streamed can be watched. In a notebook `rf.show` is awaited; interrupting the cell cancels the run.
 
 # %% tags=["active-ipynb"]
-# out = await rf.show(majority.stream(problem="What is 38 + 4?"))
+# out = await rf.show(majority.stream(problem=problem))
 # print(out.answer)
 
 # %% [markdown]
@@ -67,6 +68,6 @@ out.run  # afterwards: what each step took, and below it when; the folded row op
 
 # %%
 majority.budget = rf.Budget(calls=3)
-out = majority(problem="What is 17 + 25?")
+out = majority(problem=problem)
 print(out.answer, "by a vote of", out.run.usage.calls, "- squeezed:", out.run.squeezed)
 print(out.run.waterfall())

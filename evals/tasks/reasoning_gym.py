@@ -7,7 +7,6 @@ Any dataset of reasoning-gym is a benchmark called `rg:NAME`, with its options b
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from reasonflow.evals.dataset import Problem
 
 PREFIX = "rg:"
 DEFAULT_SIZE = 24
-"""Problems where no limit is given: about a minute with the embedded model on two cores."""
+"""Problems of a generated benchmark where no limit is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +29,6 @@ class Task:
     """Arguments of the dataset's configuration."""
     seed: int = 0
     """Of the problems, where no other one is asked for."""
-    wording: str = "{question}"
-    """How it is put: `{question}` is the library's own question, `{0}`, `{1}`, ... the whole numbers in it."""
 
 
 def parse_task(name: str) -> Task:
@@ -52,18 +49,16 @@ def parse_task(name: str) -> Task:
     return Task(dataset=dataset, options=options, seed=seed)
 
 
-def generate(task: Task, *, size: int, seed: int, name: str = "") -> list[Problem]:
+def generate(task: Task, *, size: int, seed: int) -> list[Problem]:
     """`size` problems, equal for equal arguments. Raises InputError, UnknownName for what reasoning-gym refuses."""
     source = f"reasoning-gym/{task.dataset}"
     origin: dict[str, Any] = {"dataset": task.dataset, "options": dict(task.options), "size": size, "seed": seed}
     problems = []
     for index, entry in enumerate(open_dataset(**origin)):
-        asked = str(entry["question"]).strip()
-        question = task.wording.format(*re.findall(r"\d+", asked), question=asked)
         problems.append(
             Problem(
-                id=f"{name or task.dataset}-{seed}-{index}",
-                inputs={"problem": question},
+                id=f"{task.dataset}-{seed}-{index}",
+                inputs={"problem": str(entry["question"]).strip()},
                 answer=str(entry["answer"]),
                 kind="generated",
                 source=source,

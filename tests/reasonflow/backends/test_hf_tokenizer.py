@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from reasonflow.backends.embedded import embedded_model
 from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.errors import InputError
@@ -33,7 +32,7 @@ PLENTY = """{%- for m in messages %}
     {%- if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}
     {%- if loop.index > 8 %}{% break %}{% endif %}
     {%- if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{{ eos_token }}
-    {%- else %}{{ bos_token + m.role + ': ' + m.content | tojson }}
+    {%- else %}{{ pad_token + m.role + ': ' + m.content | tojson }}
     {%- endif %}
 {% endfor %}
 {%- if add_generation_prompt %}{{ '>' if enable_thinking is false else '<' }}{% endif %}"""
@@ -41,7 +40,7 @@ PLENTY = """{%- for m in messages %}
 
 @pytest.fixture(scope="module")
 def files() -> ModelFiles:
-    return ModelFiles(str(embedded_model()))
+    return ModelFiles("embedded")
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +79,16 @@ def test_text_survives_the_round_trip(files: ModelFiles) -> None:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_numbers_are_split_as_in_the_models_training(files: ModelFiles) -> None:
+def test_texts_are_split_as_transformers_splits_them(files: ModelFiles, reference: Any) -> None:
     tokenizer = HfTokenizer(files)
-    # Digits are split off before GPT-2's pattern, which would leave the second space to the number.
-    assert [tokenizer.decode([id]) for id in tokenizer.encode("abc  123")] == ["abc", "  ", "1", "2", "3"]
+    for text in ("red jars = 12 + 3 = 15", "abc  123", "naïve\tcafé — 東京 🙂", "\\boxed{7}<|im_end|>\n"):
+        assert tokenizer.encode(text) == tuple(reference.encode(text, add_special_tokens=False))
 
 
 def test_turn_markers_are_single_ids_and_named(files: ModelFiles) -> None:
     tokenizer = HfTokenizer(files)
-    assert tokenizer.encode("<|im_start|>") == (1,)
-    assert tokenizer.encode("<|im_end|>") == (2,)
+    assert tokenizer.encode("<|im_start|>") == (2,)
+    assert tokenizer.encode("<|im_end|>") == (3,)
     assert {"<|im_start|>", "<|im_end|>", "<|endoftext|>"} <= set(tokenizer.special_tokens)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reasonflow.backends import model_files
 from reasonflow.backends.model_files import ModelFiles, resolve
 from reasonflow.errors import EngineStartError, UnknownName
 
@@ -18,7 +19,8 @@ def folder_with(path: Path, **config: Any) -> Path:
 
 
 def test_names_folders_and_repositories_resolve(tmp_path: Path) -> None:
-    assert Path(resolve("embedded")).is_dir()
+    for name in ("embedded", "embedded-draft"):
+        assert (Path(resolve(name)).name, (Path(resolve(name)) / "config.json").is_file()) == (name, True)
     assert resolve(str(folder_with(tmp_path))) == str(tmp_path)
     assert resolve("Qwen/Qwen3-8B") == "Qwen/Qwen3-8B"
 
@@ -70,4 +72,16 @@ def test_the_digest_sees_another_configuration_and_other_weights(tmp_path: Path)
     second = ModelFiles(str(folder_with(tmp_path, a=2))).digest
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}" + b"x")
     third = ModelFiles(str(tmp_path)).digest
-    assert len({first, second, third}) == 3
+    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}" + b"y")
+    trained_again = ModelFiles(str(tmp_path)).digest
+    assert len({first, second, third, trained_again}) == 4
+
+
+def test_the_digest_of_a_large_model_reads_its_headers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_files, "_READ_WHOLE", 10)
+    folder_with(tmp_path)
+    digests = []
+    for header, bulk in ((b"{}", b"x"), (b"{}", b"y"), (b"[]", b"y")):
+        (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + header + bulk)
+        digests.append(ModelFiles(str(tmp_path)).digest)
+    assert digests[0] == digests[1] != digests[2]

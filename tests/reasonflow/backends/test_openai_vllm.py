@@ -1,4 +1,4 @@
-"""Our client against vLLM's own server, with the embedded model on both sides."""
+"""Our client against vLLM's own server, with the built-in model on both sides."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from dspy import lm15
 
 import reasonflow as rf
-from reasonflow.backends.embedded import embedded_model
+from reasonflow.backends.embedded import folder_of
 from reasonflow.backends.protocol import Completion, Piece, Prompt, Request, Sampling
 from reasonflow.testing import BACKEND_LAWS
 
@@ -37,10 +37,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log"
     command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(embedded_model()),
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder_of("embedded")),
         "--served-model-name", "embedded", "--host", "127.0.0.1", "--port", str(port), "--block-size", "32",
         "--enable-prompt-tokens-details", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192",
         "--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
+        # A model that has seen no JSON may write white space for ever wherever a schema allows some.
+        "--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}',
     ]  # fmt: skip
     with log.open("w") as out:
         server = subprocess.Popen(
@@ -120,7 +122,7 @@ def test_what_a_cancelled_stream_wrote_is_told(url: str) -> None:
     lm = rf.openai("embedded", base_url=url)
     runtime = lm.engine.runtime
     prompt = Prompt(messages=({"role": "user", "content": "Tell a long story."},))
-    request = Request(prompt=prompt, sampling=Sampling(max_tokens=400, ignore_eos=True), n=2, stream=True)
+    request = Request(prompt=prompt, sampling=Sampling(max_tokens=4_000, ignore_eos=True), n=2, stream=True)
     ends: list[Completion] = []
 
     async def cancel() -> None:
@@ -144,7 +146,7 @@ def test_what_a_cancelled_stream_wrote_is_told(url: str) -> None:
 def test_schemas_and_tools_that_must_be_called(lm: dspy.LM) -> None:
     schema = {
         "type": "object",
-        "properties": {"city": {"type": "string", "maxLength": 16}},
+        "properties": {"city": {"enum": ["Paris", "Lyon"]}},
         "required": ["city"],
         "additionalProperties": False,
     }
@@ -156,7 +158,8 @@ def test_schemas_and_tools_that_must_be_called(lm: dspy.LM) -> None:
     must = lm15.Config(max_tokens=80, temperature=0.0, tool_choice=lm15.ToolChoice(mode="required"))
     called = lm.engine.complete(lm15.Request(model=lm.model, messages=(message,), tools=(tool,), config=must))
     if lm.engine.runtime.backend.tokenizer is None:
-        assert "weather" in called.text  # what the server's own parser makes of a model this small: no call
+        # What the server's own parser makes of it: a call, or a text where it was cut off.
+        assert "weather" in called.text or called.tool_calls[0].name == "weather"
         return
     assert called.tool_calls[0].name == "weather"
     assert called.tool_calls[0].input.keys() == {"city"}

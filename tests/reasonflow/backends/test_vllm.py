@@ -137,7 +137,7 @@ def test_a_ceiling_set_at_the_start_is_never_exceeded(backend: VllmBackend, run:
 
 @pytest.mark.engine
 def test_samples_share_their_prompt_from_a_cold_start_and_cost_little(backend: VllmBackend, run: Run) -> None:
-    sampling = Sampling(max_tokens=32, seed=3, ignore_eos=True, temperature=1.0)
+    sampling = Sampling(max_tokens=32, seed=3, ignore_eos=True, temperature=2.0)
     walls: dict[int, list[float]] = {1: [], 8: []}
     for attempt, n in itertools.product(range(3), walls):  # the best of three: other programs use this machine too
         asked = prompt(backend, f"Attempt {attempt} with {n}: ", at_least=4 * backend.block_size)
@@ -191,7 +191,9 @@ def test_an_observer_sees_every_piece_before_its_completion(backend: VllmBackend
 
 @pytest.mark.engine
 def test_the_same_seed_gives_the_same_siblings(backend: VllmBackend, run: Run) -> None:
-    request = Request(prompt=prompt(backend, "Invent a name."), sampling=Sampling(max_tokens=16, seed=11), n=2)
+    request = Request(
+        prompt=prompt(backend, "Invent a name."), sampling=Sampling(max_tokens=16, seed=11, temperature=2.0), n=2
+    )
     first, again = (run(lambda: backend.generate(request)) for _ in range(2))
     assert [sample.text for sample in first] == [sample.text for sample in again]
     assert first[0].text != first[1].text
@@ -200,9 +202,9 @@ def test_the_same_seed_gives_the_same_siblings(backend: VllmBackend, run: Run) -
 @pytest.mark.engine
 def test_an_answer_ends_with_the_turn_or_at_its_cap(backend: VllmBackend, run: Run) -> None:
     asked = prompt(backend, "What is the capital of France? Answer in one word.")
-    (ended,) = run(lambda: backend.generate(Request(prompt=asked, sampling=Sampling(temperature=0.0))))
-    assert ended.finish_reason == "stop"
-    assert "<|im_end|>" not in ended.text
+    one_word = Sampling(temperature=0.0, json_schema=json.dumps({"enum": ["Paris"]}))  # then nothing but the turn's end
+    (ended,) = run(lambda: backend.generate(Request(prompt=asked, sampling=one_word)))
+    assert (ended.finish_reason, ended.text) == ("stop", '"Paris"')
     (cut,) = run(lambda: backend.generate(Request(prompt=asked, sampling=Sampling(temperature=0.0, max_tokens=2))))
     assert (cut.finish_reason, cut.output_tokens) == ("length", 2)
 
@@ -240,7 +242,8 @@ def test_cancelling_frees_the_engine_and_tells_how_far_it_came(backend: VllmBack
     assert {end.finish_reason for end in ends.values()} == {"cancelled"}
     begun = [end for end in ends.values() if end.output_tokens]
     assert len(begun) == 64
-    assert all(end.text and end.output_tokens == len(end.tokens) < 2000 for end in begun)
+    assert all(end.output_tokens == len(end.tokens) < 2000 for end in begun)
+    assert any(end.text for end in begun)
     assert {end.prompt_tokens for end in ends.values() if not end.output_tokens} == {0}
     assert sum(end.output_tokens for end in begun) == after.output_tokens - before.output_tokens
     assert sum(end.prompt_tokens for end in begun) == after.prompt_tokens - before.prompt_tokens
@@ -267,11 +270,15 @@ def test_an_observers_own_error_ends_its_request_only(backend: VllmBackend, run:
 def test_a_score_prefers_what_the_model_would_say(backend: VllmBackend, run: Run) -> None:
     asked = prompt(backend, "What is the capital of France?").tokens
     assert asked is not None
-    likely, unlikely = (backend.tokenizer.encode(text) for text in ("The capital of France is", "Zebra zebra"))
-    good, bad = run(lambda: backend.score(asked, likely)), run(lambda: backend.score(asked, unlikely))
-    assert (len(good), len(bad)) == (len(likely), len(unlikely))
-    assert all(value <= 0 for value in (*good, *bad))
-    assert sum(good) / len(good) > sum(bad) / len(bad) + 3
+    greedy = Sampling(temperature=0.0, max_tokens=6, ignore_eos=True)
+    (said,) = run(lambda: backend.generate(Request(prompt=Prompt(tokens=asked), sampling=greedy)))
+    scores = run(lambda: backend.score(asked, said.tokens))
+    assert len(scores) == 6
+    assert all(value <= 0 for value in scores)
+    for place, other in enumerate(range(300, 306)):
+        so_far = (*asked, *said.tokens[:place])
+        (score,) = run(lambda so_far=so_far, other=other: backend.score(so_far, (other,)))
+        assert score <= scores[place] + 0.1  # a greedy token is the likeliest, up to what rounding moves
     assert run(lambda: backend.score(asked, ())) == ()
 
 
@@ -321,7 +328,7 @@ from reasonflow.runtime.runtime import Runtime
 
 print("script", flush=True)
 before = set(os.environ)
-runtime = Runtime(VllmBackend("embedded", max_model_len=1024, kv_cache_gib=0.25))
+runtime = Runtime(VllmBackend("embedded", kv_cache_gib=0.25))
 backend = runtime.backend
 tokens = backend.tokenizer.render([{"role": "system", "content": "Help."}, {"role": "user", "content": "Hi."}])
 
@@ -332,7 +339,7 @@ def ask(runtime, tokens_out):
 runtime.run(backend.start)
 print("ready", flush=True)
 try:
-    ask(runtime, 900)
+    ask(runtime, 6000)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 answers = []
@@ -356,7 +363,7 @@ def test_a_plain_script_survives_an_interrupt_restarts_its_engine_and_ends_silen
     )
     assert process.stdout is not None
     lines = [process.stdout.readline(), process.stdout.readline()]
-    time.sleep(1.5)  # in the middle of its 900 tokens
+    time.sleep(1.5)  # in the middle of its 6000 tokens
     os.killpg(process.pid, signal.SIGINT)
     rest, errors = process.communicate(timeout=240)
     assert lines == ["script\n", "ready\n"]

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:[Uu]nclosed context:ResourceWarning"),
 ]
 
-OPTIONS: dict[str, Any] = {"in_process": False, "max_model_len": 1024, "kv_cache_gib": 0.25}
+OPTIONS: dict[str, Any] = {"in_process": False, "max_model_len": 4096, "kv_cache_gib": 0.25}
 
 
 @pytest.fixture
@@ -59,17 +59,17 @@ def test_a_killed_engine_is_restarted_once_and_asked_only_for_what_had_not_ended
     async def main() -> tuple[tuple[Completion, ...], ...]:
         async with asyncio.TaskGroup() as group:
             short = group.create_task(runtime.generate(request(runtime, 4, 2)))
-            long = group.create_task(runtime.generate(request(runtime, 120, 3), ends.append))
+            long = group.create_task(runtime.generate(request(runtime, 600, 3), ends.append))
             await short
             os.kill(pid, signal.SIGKILL)
         return short.result(), long.result()
 
     short, long = runtime.run(main)
-    assert [sample.output_tokens for sample in (*short, *long)] == [4, 4, 120, 120, 120]
+    assert [sample.output_tokens for sample in (*short, *long)] == [4, 4, 600, 600, 600]
     assert sorted(index for index, _ in ends) == [0, 1, 2]
     assert (runtime.restarts, runtime.backend is first) == (1, False)
     counters = runtime.run(runtime.backend.counters)
-    assert counters.output_tokens == 3 * 120
+    assert counters.output_tokens == 3 * 600
     assert (counters.running, counters.waiting) == (0, 0)
 
     os.kill(core_pid(runtime), signal.SIGKILL)
@@ -90,12 +90,12 @@ def test_an_engine_that_hangs_is_killed_and_restarted(runtimes: list[Runtime]) -
     pid = core_pid(runtime)
 
     async def main() -> tuple[Completion, ...]:
-        task = asyncio.create_task(runtime.generate(request(runtime, 200, 2)))
+        task = asyncio.create_task(runtime.generate(request(runtime, 2000, 2)))
         await asyncio.sleep(0.5)
         os.kill(pid, signal.SIGSTOP)
         return await task
 
-    assert [sample.output_tokens for sample in runtime.run(main)] == [200, 200]
+    assert [sample.output_tokens for sample in runtime.run(main)] == [2000, 2000]
     assert runtime.restarts == 1
     assert not os.path.exists(f"/proc/{pid}/mem") or _is_zombie(pid)
 

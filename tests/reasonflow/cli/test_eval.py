@@ -15,6 +15,7 @@ import dspy
 import pytest
 
 import reasonflow as rf
+from reasonflow.backends import embedded
 from reasonflow.cli import eval as command
 from reasonflow.cli import models
 from reasonflow.cli.eval import default_folder
@@ -198,7 +199,7 @@ def test_ctrl_c_keeps_what_ended_and_says_how_to_go_on(data: Path, tmp_path: Pat
     assert (tmp_path / "run" / "samples.jsonl").read_text().startswith(kept)
 
 
-def test_models_lists_the_embedded_one_and_the_cache(
+def test_models_lists_the_built_in_ones_and_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     import huggingface_hub.constants
@@ -214,18 +215,31 @@ def test_models_lists_the_embedded_one_and_the_cache(
     monkeypatch.setattr("huggingface_hub.utils._cache_manager.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
     assert reasonflow("models", "--json") == 0
     found = {model["name"]: model for model in json.loads(capsys.readouterr().out)["models"]}
-    assert found["embedded"]["state"] in ("ready", "ready to convert", "missing")
+    assert list(found)[:2] == ["embedded", "embedded-draft"]
+    assert {found[name]["state"] for name in ("embedded", "embedded-draft")} == {"ready"}
+    assert found["embedded"]["bytes"] > 2 * found["embedded-draft"]["bytes"] > 2_000_000
     assert found["Some/Model"]["state"] == "ready"
     assert found["Some/Model"]["bytes"] >= 2000
     assert found["Some/Half"]["state"] == "incomplete"
     assert reasonflow("models") == 0
-    assert "Some/Model" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Some/Model" in printed
+    assert f"{found['embedded']['bytes'] / 1e6:.1f} MB" in printed
 
 
-def test_without_a_cache_there_is_the_embedded_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cache_there_are_the_built_in_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.utils._cache_manager.HF_HUB_CACHE", str(tmp_path / "none"), raising=False)
     assert models.cached() == []
-    assert models.embedded(tmp_path).state in ("ready to convert", "missing")
+    assert [model.name for model in models.built_in()] == ["embedded", "embedded-draft"]
+
+
+def test_a_built_in_model_without_its_weights_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_MODELS", tmp_path)
+    (tmp_path / "embedded").mkdir()
+    (tmp_path / "embedded" / "config.json").write_text("{}")
+    first, second = models.built_in()
+    assert (first.state, first.bytes, second.state, second.bytes) == ("incomplete", 2, "incomplete", 0)
+    assert "generation_config.json is missing" in first.note
 
 
 @pytest.mark.engine
