@@ -15,6 +15,9 @@ from reasonflow.backends.protocol import Completion, Prompt, ToolCall
 
 _FREE_CHOICES = (None, "auto", "none")
 
+_MOST_CALLS = 4
+"""In a turn that must call: a model that does not find the array's end is brought to it."""
+
 
 def offered(prompt: Prompt) -> tuple[Mapping[str, Any], ...]:
     """The tools the model is told of."""
@@ -34,7 +37,9 @@ def forced_schema(prompt: Prompt) -> str:
     functions = [tool["function"] for tool in prompt.tools]
     named = [function for function in functions if function["name"] == prompt.tool_choice]
     calls = [_call(function) for function in named or functions]
-    return json.dumps({"type": "array", "minItems": 1, "items": calls[0] if len(calls) == 1 else {"anyOf": calls}})
+    most = 1 if named else _MOST_CALLS
+    items = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    return json.dumps({"type": "array", "minItems": 1, "maxItems": most, "items": items})
 
 
 def forced_calls(completion: Completion) -> Completion:

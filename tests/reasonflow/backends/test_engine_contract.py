@@ -422,7 +422,7 @@ def test_a_real_engine_follows_a_schema_and_calls_a_tool_it_must_call(embedded_l
     response = embedded_lm.engine.complete(typed(embedded_lm, "A city, as JSON.", max_tokens=60, response_format=form))
     assert json.loads(response.text).keys() == {"city", "people"}
     tool = lm15.FunctionTool(name="weather", parameters=CITY)
-    must = typed(embedded_lm, "The weather?", max_tokens=80, tool_choice=lm15.ToolChoice(mode="required"))
+    must = typed(embedded_lm, "The weather?", max_tokens=400, tool_choice=lm15.ToolChoice(mode="required"))
     called = embedded_lm.engine.complete(replace(must, tools=(tool,)))
     assert called.finish_reason == "tool_call"
     assert called.tool_calls[0].name == "weather"
