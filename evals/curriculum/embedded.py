@@ -154,7 +154,8 @@ def _lessons(stage: str, random: Random, seed: int, drafts: Path | None) -> Iter
         while True:
             yield teacher.solve_plainly(draw())
     if stage not in STAGES:
-        raise InputError(f"the curriculum has no stage {stage!r}", fix=f"one of {', '.join([*STAGES, 'direct'])}")
+        known = ", ".join([*PLAIN, *STAGES, "direct"])
+        raise InputError(f"the curriculum has no stage {stage!r}", fix=f"one of {known}")
     alone, reading = STAGES[stage]
     plain, threaded = _Problems(SOLVED, random, seed), _Problems({"threads": 1.0}, random, seed)
     systems = _Problems({"constraints": 1.0}, random, seed)

@@ -44,11 +44,6 @@ class Lesson:
     messages: tuple[Message, ...]
     completion: tuple[Piece, ...]
 
-    @property
-    def text(self) -> str:
-        """The completion in one piece."""
-        return "".join(piece.text for piece in self.completion)
-
 
 class Teacher:
     """Makes lessons out of problems and drafts; equal for an equal state of `random`."""

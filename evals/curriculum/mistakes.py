@@ -9,7 +9,7 @@ from random import Random
 from reasonflow.errors import InputError
 from reasonflow.evals.tasks import tokens
 from reasonflow.evals.tasks.chance import between, pick
-from reasonflow.evals.tasks.constraints import Constraint, System
+from reasonflow.evals.tasks.constraints import System, tied
 from reasonflow.evals.tasks.graph import LARGEST, Graph, apply, numbers
 from reasonflow.evals.tasks.reading import final_answer
 from reasonflow.evals.tasks.solutions import direct, in_order
@@ -187,18 +187,10 @@ def _searched(system: System, start: int, most: int, slips: set[int], random: Ra
     for turn in range(start, start + most):
         values = [write(system.unknowns[0], first, "+", step)]
         for tie, (before, name) in zip(system.constraints[2:-1], pairwise(system.unknowns), strict=True):
-            values.append(write(name, *_tied(tie, before, values[-1])))
+            values.append(write(name, *tied(tie, before, values[-1])))
         if write("rest", values[-1], "%", divisor) == wanted:
             break
         # Past the last candidate the search begins again at the lowest one.
         wraps = (turn + 1) % len(candidates) == 0
         first, step = (low, candidates[0] - low) if wraps else (values[0], candidates.step)
     return lines, values
-
-
-def _tied(tie: Constraint, before: str, value: int) -> tuple[int, str, int]:
-    """The expression of the next unknown: left, sign, right."""
-    (number,) = tie.numbers
-    if tie.kind == "total":
-        return number, "-", value
-    return value, "-" if tie.names[0] == before else "+", number

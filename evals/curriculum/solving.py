@@ -6,7 +6,8 @@ from random import Random
 from typing import NamedTuple
 
 from reasonflow.evals.curriculum.instructions import Behaviour
-from reasonflow.evals.tasks.chance import between, shuffle
+from reasonflow.evals.curriculum.mistakes import slipped
+from reasonflow.evals.tasks.chance import shuffle
 from reasonflow.evals.tasks.graph import Graph, Quantity
 from reasonflow.evals.tasks.problems import Item
 from reasonflow.evals.tasks.solutions import direct, in_order, line, threaded
@@ -57,19 +58,13 @@ def _twice(graph: Graph, random: Random) -> list[Piece]:
         right = f"{line(quantity, values)}\n"
         if random.random() < _SLIP:
             head, _, _ = right.rpartition("= ")
-            pieces.append(Piece(f"{head}= ", learned=True))
-            pieces.append(Piece(f"{_slipped(quantity.value, random)}\n", learned=False))
+            pieces.append(Piece(f"{head}= "))
+            pieces.append(Piece(f"{slipped(quantity.value, random)}\n", learned=False))
         else:
             pieces.append(Piece(right))
         pieces.append(Piece(right))
     pieces.append(Piece(direct(graph.answer)))
     return pieces
-
-
-def _slipped(value: int, random: Random) -> int:
-    """A near number, as a slip makes it."""
-    step = (1, 10, 100)[between(random, 0, 2)]
-    return value + step if value < step or (value + step <= 999 and random.random() < 0.5) else value - step
 
 
 def _ended(graph: Graph, lines: list[str]) -> str:

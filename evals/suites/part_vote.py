@@ -5,11 +5,10 @@ It is told the graph, which no program is: what it gets right was there to be fo
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from reasonflow.evals.curriculum.tally import tally
 from reasonflow.evals.tasks.graph import Graph, apply, numbers
-from reasonflow.evals.tasks.reading import statements
 
 
 def part_vote(graph: Graph, texts: Sequence[str]) -> int | None:
@@ -37,8 +36,4 @@ def plurality(texts: Sequence[str]) -> dict[str, int]:
 
     A text has one voice for each: its last line about it, which replaces the earlier ones.
     """
-    votes: dict[str, Counter[int]] = defaultdict(Counter)
-    for text in texts:
-        for name, value in {statement.name: statement.value for statement in statements(text)}.items():
-            votes[name][value] += 1
-    return {name: counted.most_common(1)[0][0] for name, counted in votes.items()}
+    return {name: counts[0][0] for name, counts in tally(texts).items()}

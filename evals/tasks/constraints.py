@@ -94,7 +94,8 @@ class System:
         """All unknowns, if the first one has this value: by the ties alone."""
         found = [first]
         for tie, (before, _) in zip(self.constraints[2:-1], pairwise(self.unknowns), strict=True):
-            found.append(_tied(tie, before, found[-1]))
+            left, sign, right = tied(tie, before, found[-1])
+            found.append(left + right if sign == "+" else left - right)
         return found
 
 
@@ -149,7 +150,8 @@ def search(system: System, random: Random) -> str:
         for tie, (before, name), (known, value) in zip(
             system.constraints[2:-1], pairwise(system.unknowns), pairwise(found), strict=True
         ):
-            lines.append(f"{name} = {_expression(tie, before, known)} = {value}")
+            left, sign, right = tied(tie, before, known)
+            lines.append(f"{name} = {left} {sign} {right} = {value}")
         lines.append(f"rest = {found[-1]} % {divisor} = {found[-1] % divisor}")
         if found[-1] % divisor == wanted:
             return "\n".join([*lines, direct(system.answer)])
@@ -197,15 +199,9 @@ def _tie(names: tuple[str, str], values: tuple[int, int], random: Random) -> Con
     return Constraint("more", names[::-1], (values[1] - values[0],))
 
 
-def _tied(tie: Constraint, before: str, value: int) -> int:
+def tied(tie: Constraint, before: str, value: int) -> tuple[int, Literal["+", "-"], int]:
+    """The unknown that a tie binds to `before`, as an expression of that one's value: left, sign, right."""
     (number,) = tie.numbers
     if tie.kind == "total":
-        return number - value
-    return value - number if tie.names[0] == before else value + number
-
-
-def _expression(tie: Constraint, before: str, value: int) -> str:
-    (number,) = tie.numbers
-    if tie.kind == "total":
-        return f"{number} - {value}"
-    return f"{value} {'-' if tie.names[0] == before else '+'} {number}"
+        return number, "-", value
+    return value, "-" if tie.names[0] == before else "+", number

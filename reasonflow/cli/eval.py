@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reasonflow.cli.options import LOCAL, ApiKeyEnv, Engine, build, open_lm, parse_settings
+from reasonflow.cli.options import LOCAL, PROGRAMS, ApiKeyEnv, Engine, build, open_lm, parse_settings, runs_folder
 from reasonflow.cli.suite import run_suite
 from reasonflow.errors import InputError
 
@@ -26,9 +25,7 @@ def evaluate(
     context: typer.Context,
     program: Annotated[
         str | None,
-        typer.Argument(
-            help="best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine; none with --suite."
-        ),
+        typer.Argument(help=f"{PROGRAMS}; none with --suite."),
     ] = None,
     suite: Annotated[
         str | None,
@@ -214,8 +211,7 @@ def _estimate(program: Any, problems: Any, name: str, folder: Path | None, *, as
 
 def default_folder(program: str, benchmark: str, model: str, seed: int) -> Path:
     """`runs/PROGRAM-BENCHMARK-MODEL-SEED`, with nothing in it that a file system minds."""
-    words = (program, benchmark, model.rstrip("/").rpartition("/")[2], str(seed))
-    return Path("runs") / "-".join(re.sub(r"[^\w.=-]+", "_", word) for word in words)
+    return runs_folder(program, benchmark, model, str(seed))
 
 
 def _run(program: Any, problems: Any, console: Console, *, out: Path, samples: int, **options: Any) -> Evaluation:

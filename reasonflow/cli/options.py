@@ -7,9 +7,11 @@ program needs no line here.
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import typer
@@ -94,9 +96,8 @@ def build(
     return program
 
 
-ProgramName: TypeAlias = Annotated[
-    str, typer.Argument(help="best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine.")
-]
+PROGRAMS = "best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine"
+ProgramName: TypeAlias = Annotated[str, typer.Argument(help=f"{PROGRAMS}.")]
 Engine: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -243,3 +244,9 @@ def _describe(kind: Any) -> str:
 def _spell(value: Any) -> str:
     """A value as one writes it after `--set name=`."""
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value).lower()
+
+
+def runs_folder(*words: str) -> Path:
+    """`runs/WORD-WORD-...`, with nothing in it that a file system minds; of a path its last part."""
+    last = (word.rstrip("/").rpartition("/")[2] for word in words)
+    return Path("runs") / "-".join(re.sub(r"[^\w.=-]+", "_", word) for word in last)

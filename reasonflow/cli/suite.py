@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from functools import partial
 from pathlib import Path
 
 import typer
 
-from reasonflow.cli.options import open_lm
+from reasonflow.cli.options import open_lm, runs_folder
 from reasonflow.errors import InputError
 
 TAKEN = frozenset({"suite", "model", "limit", "seed", "out", "as_json", "concurrency", "verbose"})
@@ -88,5 +87,4 @@ def _given(context: typer.Context, name: str) -> bool:
 
 def default_folder(suite: str, limit: int, seed: int, model: str = "") -> Path:
     """`runs/suite-NAME-LIMIT-SEED`, with the model behind it where it is not the suite's own."""
-    words = ("suite", suite, str(limit), str(seed), *([model.rstrip("/").rpartition("/")[2]] if model else []))
-    return Path("runs") / "-".join(re.sub(r"[^\w.=-]+", "_", word) for word in words)
+    return runs_folder("suite", suite, str(limit), str(seed), *([model] if model else []))
