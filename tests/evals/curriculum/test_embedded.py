@@ -1,0 +1,79 @@
+"""The curriculum as the trainer sees it: token ids, spans that count, stages, draft sets."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("tokenizers")
+
+from random import Random
+
+from reasonflow.errors import InputError
+from reasonflow.evals.curriculum.embedded import DRAFT, EMBEDDED, PLAIN, STAGES
+from reasonflow.evals.curriculum.vocabulary import END_OF_TURN, SIZE
+from reasonflow.evals.tasks.problems import item, parse_source
+
+
+@pytest.mark.parametrize("stage", [*PLAIN, *STAGES])
+def test_examples_end_their_turn_and_count_their_completion(stage: str) -> None:
+    for example in islice(EMBEDDED.examples(stage, 3), 60):
+        ids = list(example.tokens)
+        assert max(ids) < SIZE
+        assert EMBEDDED.decode(ids[-1:]) == END_OF_TURN
+        assert example.learned[-1] == (len(ids) - 1, len(ids))
+        first = example.learned[0][0]
+        assert EMBEDDED.decode(ids[:first]).endswith("<|im_start|>assistant\n")
+        assert END_OF_TURN not in EMBEDDED.decode(ids[first:-1])
+
+
+def test_another_seed_gives_other_examples_and_the_same_one_the_same() -> None:
+    first, again, other = (
+        [list(example.tokens) for example in islice(EMBEDDED.examples("solve", seed), 20)] for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_the_twin_answers_at_once() -> None:
+    for example in islice(DRAFT.examples("direct", 0), 30):
+        start = example.learned[0][0]
+        assert DRAFT.decode(list(example.tokens)[start:-1]).removeprefix("\\boxed{").removesuffix("}").isdigit() or (
+            "[[ ## answer ## ]]" in DRAFT.decode(list(example.tokens)[start:-1])
+        )
+
+
+def test_unknown_stages_are_refused() -> None:
+    with pytest.raises(InputError, match="begin, grow, solve, refine, direct"):
+        next(EMBEDDED.examples("solves", 0))
+
+
+def test_it_travels_into_other_processes() -> None:
+    assert pickle.loads(pickle.dumps(EMBEDDED)) == EMBEDDED
+
+
+def test_drafts_of_its_own_are_what_it_reads(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no drafts"):
+        next(EMBEDDED.examples("refine", 0, tmp_path))
+    source = parse_source("graphmath:mid,split=train,seed=9")
+    rows = []
+    for index in range(12):
+        found = item(source, index)
+        marked = [f"{found.solution(Random(n))}\nmark {index}" for n in range(4)]
+        rows.append(json.dumps({"address": found.address, "drafts": marked}))
+    (tmp_path / "a.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    texts = [EMBEDDED.decode(example.tokens) for example in islice(EMBEDDED.examples("refine", 0, tmp_path), 150)]
+    assert sum("mark " in text for text in texts) > 30
+    about = EMBEDDED.about(tmp_path)
+    assert about["all_right"] == 1.0
+    assert about["sets"] == 6  # easy ones are dropped down to half
+
+
+def test_questions_are_plain_prompts() -> None:
+    found = list(EMBEDDED.questions("drafts-1", 0, 5))
+    assert len({question.address for question, _ in found}) == 5
+    assert all(times == 8 for _, times in found)
+    assert EMBEDDED.decode(found[0][0].tokens).endswith("<|im_start|>assistant\n")
