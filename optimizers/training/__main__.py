@@ -47,7 +47,7 @@ def main(
 ) -> None:
     """Train a small language model, and write it as vLLM and transformers load it.
 
-    The embedded model took one H100 about ten minutes. On a CPU only --smoke makes sense: it shows that every stage
+    The embedded model took one H100 14 minutes. On a CPU only --smoke makes sense: it shows that every stage
     works, not that anything is learned.
 
     Examples:
@@ -65,6 +65,9 @@ def main(
     name = "smoke" if smoke else recipe
     if name not in RECIPES:
         raise UnknownName.among("recipe", name, RECIPES)
+    for option, value in (("--scale", scale), ("--lr", lr)):
+        if value is not None and value <= 0:
+            raise InputError(f"{option} {value} trains nothing", fix="give a number above 0")
     chosen = RECIPES[name].scaled(scale) if scale != 1.0 else RECIPES[name]
     chosen = replace(chosen, rows=rows or chosen.rows, lr=lr or chosen.lr)
     where = device or ("cuda" if torch.cuda.is_available() and not smoke else "cpu")

@@ -1,7 +1,7 @@
 """Muon (Jordan et al. 2024) for a small model's many small matrices: all of one shape take their step together.
 
 `torch.optim.Muon` makes the same step one matrix after the other. At 6 million parameters on an H100 that took 32 of a
-training step's 79 milliseconds, more than the backward pass; stacked it takes two.
+training step's 79 milliseconds, more than the backward pass; stacked, the whole step took 49.
 """
 
 from __future__ import annotations
