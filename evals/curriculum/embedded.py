@@ -32,7 +32,8 @@ from reasonflow.optimizers.training.examples import Encoded, Question
 LEXICONS = {"market": 0.8, "harbour": 0.1, "syllables": 0.1}
 _ANY = "mid,width=1..10,depth=1..8,distractors=0..4"
 SOLVED = {
-    "easy": 0.08, "mid": 0.26, "hard": 0.16, "noise": 0.1, "breadth": 0.14, "length": 0.1, "threads": 0.04, _ANY: 0.12,
+    "direct": 0.05, "easy": 0.05, "mid": 0.26, "hard": 0.16, "noise": 0.1, "breadth": 0.14, "length": 0.1,
+    "threads": 0.04, _ANY: 0.1,
 }  # fmt: skip
 """Share of each mix among the problems that are solved in one go."""
 DRAFTED = {"mid": 0.24, "noise": 0.2, "hard": 0.12, "breadth": 0.24, "length": 0.2}
@@ -47,11 +48,8 @@ STAGES: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
     "solve": (SOLVING, {kind: 0.3 * share for kind, share in READING.items()}),
     "refine": ({kind: 0.45 * share for kind, share in SOLVING.items()}, {k: 0.65 * s for k, s in READING.items()}),
 }
-PLAIN: Mapping[str, Mapping[str, float]] = {
-    "begin": {"direct": 0.6, "easy": 0.4},
-    "grow": {"direct": 0.2, "easy": 0.3, "mid": 0.5},
-}
-"""Shares of mixes in the stages of plain solving that come first: which name belongs to which sentence is learned on
+PLAIN: Mapping[str, Mapping[str, float]] = {"grow": {"direct": 0.2, "easy": 0.3, "mid": 0.5}}
+"""Shares of mixes in the stage of plain solving that comes first: which name belongs to which sentence is learned on
 short problems, and hardly ever on long ones alone."""
 _TOGETHER = 600
 """Draft sets that are chosen among at a time."""

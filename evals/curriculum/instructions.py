@@ -206,13 +206,13 @@ DEMANDS: Mapping[Behaviour, tuple[str, ...]] = {
         "A short solution is enough.",
         "Leave out the expressions.",
     ),
-    # Part by part, instead of in any order.
+    # `name = a + b = 2 + 3 = 5`: what a number stands for is written before the number. More tokens, fewer mix-ups.
     "careful": (
         "Be careful.",
-        "Work carefully, part by part.",
-        "Finish one part before you begin the next.",
-        "Take your time and keep parts apart.",
-        "Go through the parts in order.",
+        "Name what each number stands for.",
+        "Write each expression with names before you put in the numbers.",
+        "Take your time and say what is added to what.",
+        "State the relation in words first, then in numbers.",
         "Proceed with care.",
     ),
     # Every line is written twice; a wrong first one is corrected by the second.

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from reasonflow.evals.curriculum.instructions import Behaviour
 from reasonflow.evals.curriculum.mistakes import slipped
-from reasonflow.evals.tasks.chance import shuffle
-from reasonflow.evals.tasks.graph import Graph, Quantity
+from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.problems import Item
-from reasonflow.evals.tasks.solutions import direct, in_order, line, threaded
+from reasonflow.evals.tasks.solutions import direct, full_line, in_order, line, threaded
 
 _SLIP = 0.15
 """Share of first lines that are wrong where every line is written twice."""
@@ -30,7 +29,8 @@ def solved(item: Item, behaviour: Behaviour, random: Random) -> list[Piece]:
     if not behaviour or not isinstance(graph, Graph):
         return [Piece(item.solution(random))]
     if behaviour == "careful":
-        return [Piece(_ended(graph, [line(quantity, graph.values()) for quantity in part_by_part(graph, random)]))]
+        values = graph.values()
+        return [Piece(_ended(graph, [full_line(quantity, values) for quantity in in_order(graph.needed, random)]))]
     if behaviour == "short":
         lines = [f"{quantity.name} = {quantity.value}" for quantity in in_order(graph.needed, random)]
         return [Piece(_ended(graph, lines))]
@@ -41,14 +41,6 @@ def in_threads(graph: Graph, random: Random) -> str:
     """The threaded solution as a thinking model writes it (ThreadWeaver, arXiv:2512.07843). Raises as `threaded`."""
     thought, _, box = threaded(graph, random).rpartition("\n")
     return f"<think>\n{thought}\n</think>\n{box}"
-
-
-def part_by_part(graph: Graph, random: Random) -> list[Quantity]:
-    """The needed quantities, each part from its beginning to its end before the next; then the joins."""
-    parts = list(graph.parts())
-    shuffle(random, parts)
-    found = [quantity for part in parts for quantity in in_order(part, random)]
-    return found + in_order(graph.joins, random)
 
 
 def _twice(graph: Graph, random: Random) -> list[Piece]:

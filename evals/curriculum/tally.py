@@ -10,7 +10,10 @@ from reasonflow.evals.tasks.reading import statements
 
 Counts: TypeAlias = tuple[tuple[int, int], ...]
 """(value, how many drafts state it), the most frequent first."""
-_PLAIN = re.compile(r"(?!the )([a-z]+ [a-z]+) = (?:\d{1,9} (?:[-+*/] \d{1,9} )?= )?(\d{1,9})")
+_PLAIN = re.compile(
+    r"(?!the )([a-z]+ [a-z]+) = (?:[a-z]+ [a-z]+ [-+*/] (?:[a-z]+ [a-z]+|\d{1,9}) = )?"
+    r"(?:\d{1,9} (?:[-+*/] \d{1,9} )?= )?(\d{1,9})"
+)
 """A line as nearly all are written, which `statements` reads alike in three times the time."""
 
 

@@ -13,7 +13,7 @@ from reasonflow.evals.curriculum.instructions import DEMANDS, PARAPHRASES
 from reasonflow.evals.tasks.lexicon import LEXICONS
 from reasonflow.evals.tasks.wording import TEMPLATES
 
-SIZE = 1536
+SIZE = 1920
 SPARE = 64
 
 END, TURN, END_OF_TURN, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"

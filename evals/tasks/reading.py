@@ -8,6 +8,7 @@ from dataclasses import dataclass
 _MARK = re.compile(r"</?[A-Za-z]+>")
 _LINE = re.compile(
     r"^[ \t]*(?:\d+:|[-*•])?[ \t]*(?:the )?(?P<name>[a-z]+(?: [a-z]+)*)[ \t]*=[ \t]*"
+    r"(?:[a-z]+(?: [a-z]+)* [-+*/] (?:[a-z]+(?: [a-z]+)*|\d{1,9}) = )?"  # the same in names, as careful solvers write
     r"(?:(?P<left>\d{1,9})(?:[ \t]*(?P<sign>[-+*/%×·÷−])[ \t]*(?P<right>\d{1,9}))?[ \t]*=[ \t]*)?"
     r"(?P<value>-?\d{1,9})[ \t]*$",
     re.MULTILINE | re.IGNORECASE,

@@ -1,7 +1,8 @@
 """Solutions of a graph as text: a line `name = expression = value` for each needed quantity, then the boxed answer.
 
-Lines come in random topological orders, so two drafts of one problem differ. The threaded form writes independent parts
-as threads, in the format of ThreadWeaver (arXiv 2512.07843).
+Lines come in random topological orders, so two drafts of one problem differ: a part is written from its beginning to its
+end before the next one, parts in any order, and what joins them after all of them. The threaded form writes independent
+parts as threads, in the format of ThreadWeaver (arXiv 2512.07843).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from reasonflow.errors import InputError
 from reasonflow.evals.tasks import tokens
-from reasonflow.evals.tasks.chance import shuffle
+from reasonflow.evals.tasks.chance import pick, shuffle
 from reasonflow.evals.tasks.graph import Graph, Quantity
 
 FEWEST_THREADS, MOST_THREADS = 3, 6
@@ -20,8 +21,6 @@ SHORTEST_THREAD = 60
 """Tokens. A shorter thread costs more than it saves: its outline, its marks and a request of its own."""
 LONGEST_OUTLINE = 10
 """Tokens, marks included."""
-_SPREAD = 4.0
-"""Over how many steps of a chain the beginnings of the parts are spread."""
 
 
 def solution(graph: Graph, random: Random) -> str:
@@ -41,7 +40,7 @@ def threaded(graph: Graph, random: Random) -> str:
     Parts share a thread where there are more than six of them, or where one alone is too short.
     """
     values = graph.values()
-    parts = [[line(quantity, values) for quantity in in_order(part, random)] for part in graph.parts()]
+    parts = [[line(quantity, values) for quantity in part] for part in graph.parts()]
     groups = _dealt(_mixed(list(zip(graph.parts(), parts, strict=True)), random))
     if not groups:
         raise InputError(
@@ -82,27 +81,34 @@ def line(quantity: Quantity, values: Mapping[Any, int]) -> str:
     return f"{name} = {values.get(left, left)} {sign} {values.get(right, right)} = {value}"
 
 
+def full_line(quantity: Quantity, values: Mapping[Any, int]) -> str:
+    """`name = expression with names = expression with numbers = value`; a given quantity has no names to write."""
+    name, sign, operands, _, _, _ = quantity
+    if not sign:
+        return line(quantity, values)
+    left, right = operands
+    return f"{name} = {left} {sign} {right} = {line(quantity, values).partition(' = ')[2]}"
+
+
 def in_order(quantities: Sequence[Quantity], random: Random) -> list[Quantity]:
     """A random order in which operands stand first; those that are not among the quantities count as known.
 
-    Each quantity gets a random time after its operands' times: parts begin at different times and run side by side.
+    quantities: in an order in which operands stand first. It is kept inside of each part. Parts in random order, each
+    whole, then the joins as soon as they are drawn, each time one of those whose operands all stand before.
     """
-    draw = random.random
-    times: dict[object, float] = {}
-    order: list[float] = []
-    for name, sign, operands, _, _, _ in quantities:
-        if sign:
-            first, second = operands
-            time = times.get(first, 0.0)
-            if second in times and times[second] > time:
-                time = times[second]
-            time += draw()
-        else:
-            time = _SPREAD * draw()
-        times[name] = time
-        order.append(time)
-    # A sum may round to its operand's time: equal times keep the given order, in which operands stand first.
-    return [quantities[place] for place in sorted(range(len(order)), key=order.__getitem__)]
+    parts: dict[int, list[Quantity]] = {}
+    joins: list[Quantity] = []
+    for quantity in quantities:
+        (joins if quantity.part is None else parts.setdefault(quantity.part, [])).append(quantity)
+    order = list(parts.values())
+    shuffle(random, order)
+    found = [quantity for part in order for quantity in part]
+    while joins:
+        missing = {quantity.name for quantity in joins}
+        ready = [quantity for quantity in joins if missing.isdisjoint(quantity.operands)]
+        found.append(pick(random, ready))
+        joins.remove(found[-1])
+    return found
 
 
 _Part = tuple[tuple[Quantity, ...], list[str]]

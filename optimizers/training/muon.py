@@ -25,7 +25,7 @@ class StackedMuon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float = 1e-3, *, weight_decay: float = 0.1, momentum: float = 0.95
+        self, params: Iterable[Tensor], lr: float | Tensor = 1e-3, *, weight_decay: float = 0.1, momentum: float = 0.95
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
@@ -37,7 +37,7 @@ class StackedMuon(torch.optim.Optimizer):
             for stack in _by_shape([param for param in group["params"] if param.grad is not None]):
                 self._step(stack, group["lr"], group["weight_decay"], group["momentum"])
 
-    def _step(self, params: list[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
+    def _step(self, params: list[Tensor], lr: float | Tensor, weight_decay: float, momentum: float) -> None:
         grads = [param.grad for param in params if param.grad is not None]
         for param in params:
             if not self.state[param]:

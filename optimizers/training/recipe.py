@@ -71,20 +71,19 @@ class Recipe:
 
 
 _CURRICULUM = "reasonflow.evals.curriculum.embedded"
-_VOCABULARY = 1536
+_VOCABULARY = 1920
 
 RECIPES: Mapping[str, Recipe] = {
     "embedded": Recipe(
         model=Shape(layers=8, hidden=256, heads=8, kv_heads=4, ffn=768, vocabulary=_VOCABULARY),
         curriculum=f"{_CURRICULUM}:EMBEDDED",
         stages=(
-            Train("begin", 60_000_000),
-            Train("grow", 120_000_000),
-            Train("solve", 330_000_000),
-            Draft("drafts-1", 1_000),
-            Train("refine", 120_000_000, drafts="drafts-1"),
-            Draft("drafts-2", 1_000),
-            Train("refine", 150_000_000, drafts="drafts-2"),
+            Train("grow", 160_000_000),
+            Train("solve", 440_000_000),
+            Draft("drafts-1", 750),
+            Train("refine", 200_000_000, drafts="drafts-1"),
+            Draft("drafts-2", 750),
+            Train("refine", 250_000_000, drafts="drafts-2"),
         ),
     ),
     "embedded-draft": Recipe(
