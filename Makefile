@@ -37,8 +37,8 @@ ADVICE = printf '%s\n' \
 
 demo: $(STAMP)  ## eight samples one by one against their vote, on a generated task and the built-in model
 	@rm -rf runs/demo
-	$(BIN)/reasonflow eval chain_of_thought --benchmark graphmath:easy --limit $(DEMO_LIMIT) --samples 8 --out runs/demo/single
-	$(BIN)/reasonflow eval self_consistency --benchmark graphmath:easy --limit $(DEMO_LIMIT) --set n=8 --out runs/demo/vote
+	$(BIN)/reasonflow eval chain_of_thought --benchmark graphmath:noise --limit $(DEMO_LIMIT) --samples 8 --out runs/demo/single
+	$(BIN)/reasonflow eval self_consistency --benchmark graphmath:noise --limit $(DEMO_LIMIT) --set n=8 --out runs/demo/vote
 
 test: lint  ## everything but the tests marked long: lint, types, tests with a real engine
 	$(BIN)/python -m pytest -m 'not long'

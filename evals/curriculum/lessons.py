@@ -90,7 +90,7 @@ class Teacher:
     def distill(self, item: Item, drafts: Sequence[str]) -> Lesson:
         """Notes about drafts."""
         assert isinstance(item.content, Graph)
-        answer = notes(item.content, drafts, self.random, longest=_WORKSPACE)
+        answer = notes(item.content, drafts, longest=_WORKSPACE)
         return self._lesson("distill", {"problem": item.text, "drafts": list(drafts)}, answer)
 
     def refine(self, item: Item, drafts: Sequence[str]) -> Lesson:
@@ -98,7 +98,7 @@ class Teacher:
         assert isinstance(item.content, Graph)
         workspace: Any
         if self.random.random() < 0.8:
-            workspace = notes(item.content, drafts, self.random, longest=_WORKSPACE)
+            workspace = notes(item.content, drafts, longest=_WORKSPACE)
             if self.random.random() < _FORGOTTEN:
                 workspace = "\n".join(line for line in workspace.split("\n") if self.random.random() < 0.8)
             known, count = read_notes(workspace), len(drafts)

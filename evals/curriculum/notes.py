@@ -1,19 +1,17 @@
 """What a distiller writes: for the quantities that the next attempt needs, their values and how many drafts found them.
 
-Listed is where knowledge ends: settled quantities that something unsettled is made of, and unsettled ones that are made
-of settled ones alone. What lies behind them is not needed any more.
+Listed is how far the drafts came: of each independent part the last quantity that any of them states and, where they do
+not agree on it, the last one before it that is settled; and the asked quantity.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from random import Random
 
 from reasonflow.evals.curriculum.tally import Counts, ordered, settled, tally
 from reasonflow.evals.tasks import tokens
-from reasonflow.evals.tasks.graph import Graph, Quantity
-from reasonflow.evals.tasks.solutions import in_order
+from reasonflow.evals.tasks.graph import Graph
 
 LONGEST = 256
 """Tokens of a workspace at most."""
@@ -29,40 +27,42 @@ _VALUE = re.compile(r"(-?\d{1,9})(?: ?x ?(\d{1,3}))?", re.IGNORECASE)
 def notes(
     graph: Graph,
     drafts: Sequence[str | None],
-    random: Random,
     *,
     longest: int = LONGEST,
     count: Callable[[str], int] = tokens.count,
 ) -> str:
-    """Lines `name = value xCOUNT, ...` in a random topological order, at most `longest` tokens by `count`.
+    """Lines `name = value xCOUNT, ...` in the order in which the drafts name them, at most `longest` tokens by `count`.
 
     What does not fit is left out from the end. Empty only where the drafts say nothing about the graph, or where not
     even one line fits.
     """
     found = tally(drafts)
     size = sum(draft is not None for draft in drafts)
-    lines = [_line(quantity.name, found[quantity.name]) for quantity in in_order(listed(graph, found, size), random)]
+    lines = [_line(name, found[name]) for name in listed(graph, found, size)]
     while lines and count("\n".join(lines)) > longest:
         lines.pop()
     return "\n".join(lines)
 
 
-def listed(graph: Graph, found: Mapping[str, Counts], drafts: int) -> list[Quantity]:
-    """The quantities that notes list, in the graph's order."""
-    sure = {name for name, counts in found.items() if settled(counts, drafts) is not None}
-    wanted = {graph.asked} & sure
-    for quantity in graph.needed:
-        if quantity.name in sure:
-            continue
-        names = [operand for operand in quantity.operands if isinstance(operand, str)]
-        known = [name for name in names if name in sure]
-        wanted.update(known)
-        if quantity.name in found and len(known) == len(names):
-            wanted.add(quantity.name)
-    stated = [quantity for quantity in graph.quantities if quantity.name in found]
-    if not wanted and stated:
-        return [max(stated, key=lambda quantity: (quantity.needed, found[quantity.name][0][1]))]
-    return [quantity for quantity in stated if quantity.name in wanted]
+def listed(graph: Graph, found: Mapping[str, Counts], drafts: int) -> list[str]:
+    """The names that notes list, in the order of `found`; the asked quantity last."""
+    wanted: set[str] = set()
+    for part in graph.parts():
+        stated = [quantity.name for quantity in part if quantity.needed and quantity.name in found]
+        for place, name in enumerate(reversed(stated)):
+            sure = settled(found[name], drafts) is not None
+            if sure or not place:
+                wanted.add(name)
+            if sure:
+                break
+    wanted.discard(graph.asked)
+    names = [name for name in found if name in wanted]
+    if graph.asked in found:
+        names.append(graph.asked)
+    if not names:  # joins or distractors alone
+        known = graph.values()
+        names = [name for name in found if name in known][:1]
+    return names
 
 
 def read_notes(text: str) -> dict[str, Counts]:

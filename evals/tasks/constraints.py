@@ -18,7 +18,7 @@ from reasonflow.errors import InputError
 from reasonflow.evals.tasks.chance import between, pick
 from reasonflow.evals.tasks.graph import LARGEST
 from reasonflow.evals.tasks.knobs import ConstraintKnobs
-from reasonflow.evals.tasks.lexicon import LEXICONS
+from reasonflow.evals.tasks.lexicon import LEXICONS, WORDS
 from reasonflow.evals.tasks.shape import Shape, mix
 from reasonflow.evals.tasks.solutions import direct
 from reasonflow.evals.tasks.wording import assemble, sentence
@@ -174,7 +174,7 @@ def verification(system: System, values: Mapping[str, int]) -> str:
 
 
 def _draw(knobs: ConstraintKnobs, divisors: tuple[int, int], random: Random) -> System:
-    words = LEXICONS[knobs.lexicon].draw(random)
+    words = LEXICONS[knobs.lexicon].draw(random, WORDS)
     names = tuple(next(words) for _ in range(between(random, *knobs.unknowns)))
     solution = tuple(between(random, 0, LARGEST) for _ in names)
     first, last = divisors

@@ -21,7 +21,7 @@ _GIVEN_SHARE = 0.4
 
 def grow(knobs: Knobs, random: Random) -> Graph:
     """A graph as the knobs say; equal for an equal state of `random`."""
-    names = LEXICONS[knobs.lexicon].draw(random)
+    names = LEXICONS[knobs.lexicon].draw(random, between(random, *knobs.words))
     asked = next(names)
     ends, joins = _split(asked, between(random, 0, knobs.largest), knobs, random, names)
     quantities: list[Quantity] = []

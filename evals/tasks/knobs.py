@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.evals.tasks.graph import LARGEST
-from reasonflow.evals.tasks.lexicon import LEXICONS
+from reasonflow.evals.tasks.lexicon import LEXICONS, WORDS
 
 Span: TypeAlias = tuple[int, int]
 """The least and the greatest value; every one between is equally likely."""
@@ -35,6 +35,9 @@ class Knobs:
     """Chance, at each place of a chain, that a quantity is used twice: by the next one and by the one after."""
     shuffle: bool = True
     """Whether sentences come in random order, not part by part."""
+    words: Span = (WORDS, WORDS)
+    """First words that names are made of, and as many second ones. Fewer than there are quantities: names share words,
+    and only both of them tell which is meant."""
     lexicon: str = "market"
 
     def __post_init__(self) -> None:
@@ -49,11 +52,12 @@ class Knobs:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}={getattr(self, name)} is no share", fix="use a number from 0 to 1")
         _check_lexicon(self.lexicon)
-        if self.width[1] * self.depth[1] * 2 + self.distractors[1] > len(LEXICONS[self.lexicon]):
+        _check_span("words", self.words, 1, WORDS)
+        if self.width[1] * self.depth[1] * 2 + self.distractors[1] > self.words[0] ** 2:
             raise InputError(
-                f"width={self.width[1]} with depth={self.depth[1]} may need more names than the lexicon has",
-                why=f"{self.lexicon!r} has {len(LEXICONS[self.lexicon])}",
-                fix="lower one of the two",
+                f"width={self.width[1]} with depth={self.depth[1]} may need more names than there are",
+                why=f"{self.words[0]} first words with {self.words[0]} second ones make {self.words[0] ** 2}",
+                fix="lower one of the two, or allow more words",
             )
 
 
@@ -80,12 +84,12 @@ class ConstraintKnobs:
             )
 
 
-def _check_span(name: str, span: Span, least: int) -> None:
+def _check_span(name: str, span: Span, least: int, most: int = MOST) -> None:
     low, high = span
-    if not least <= low <= high <= MOST:
+    if not least <= low <= high <= most:
         raise InputError(
             f"{name}={low}..{high} is no span",
-            why=f"it goes from its least to its greatest value, inside of {least} to {MOST}",
+            why=f"it goes from its least to its greatest value, inside of {least} to {most}",
             fix=f"write for example {name}={max(least, 3)} or {name}={max(least, 3)}..{max(least, 3) + 2}",
         )
 

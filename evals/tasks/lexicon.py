@@ -15,23 +15,22 @@ class Lexicon:
         self.firsts, self.seconds = tuple(firsts.split()), tuple(seconds.split())
         self.names = tuple(f"{first} {second}" for first in self.firsts for second in self.seconds)
 
-    def __len__(self) -> int:
-        """How many names there are."""
-        return len(self.names)
+    def draw(self, random: Random, words: int) -> Iterator[str]:
+        """Names in random order, each once, made of so many first and second words. Ends when all are used.
 
-    def draw(self, random: Random) -> Iterator[str]:
-        """Names in random order, each once. Ends when all are used.
-
-        Names share no word until all words are used: in a problem of up to 64 quantities one word tells which is meant.
+        Names share no word until all words are used: among so many names one word tells which is meant, among more of
+        them only both words do.
         """
         firsts, seconds = list(self.firsts), list(self.seconds)
         shuffle(random, firsts)
         shuffle(random, seconds)
-        for shift in range(len(seconds)):
-            for place, first in enumerate(firsts):
-                yield f"{first} {seconds[(place + shift) % len(seconds)]}"
+        for shift in range(words):
+            for place in range(words):
+                yield f"{firsts[place]} {seconds[(place + shift) % words]}"
 
 
+WORDS = 64
+"""First words of a lexicon, and second ones."""
 LEXICONS: Mapping[str, Lexicon] = {
     "market": Lexicon(
         "red blue green white black grey brown pink small large round flat new old plain bright golden silver "

@@ -1,8 +1,8 @@
 """Solutions of a graph as text: a line `name = expression = value` for each needed quantity, then the boxed answer.
 
-Lines come in random topological orders, so two drafts of one problem differ: a part is written from its beginning to its
-end before the next one, parts in any order, and what joins them after all of them. The threaded form writes independent
-parts as threads, in the format of ThreadWeaver (arXiv 2512.07843).
+Lines come in random topological orders, so two drafts of one problem differ: each part from its beginning to its end,
+parts in any order, then what joins them. The threaded form writes independent parts as threads, in the format of
+ThreadWeaver (arXiv 2512.07843).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def in_order(quantities: Sequence[Quantity], random: Random) -> list[Quantity]:
     """A random order in which operands stand first; those that are not among the quantities count as known.
 
     quantities: in an order in which operands stand first. It is kept inside of each part. Parts in random order, each
-    whole, then the joins as soon as they are drawn, each time one of those whose operands all stand before.
+    whole, then the joins, each time one of those whose operands all stand before.
     """
     parts: dict[int, list[Quantity]] = {}
     joins: list[Quantity] = []

@@ -47,8 +47,8 @@ def main(
 ) -> None:
     """Train a small language model, and write it as vLLM and transformers load it.
 
-    The embedded model took one H100 14 minutes. On a CPU only --smoke makes sense: it shows that every stage
-    works, not that anything is learned.
+    The embedded model and its twin took one H100 12 minutes. On a CPU only --smoke makes sense: it shows that every
+    stage works, not that anything is learned.
 
     Examples:
 

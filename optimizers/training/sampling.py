@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from reasonflow.optimizers.training.examples import Question
 
 _LOOK = 16
 """Steps between two looks at whether all rows have ended: each look waits for the GPU."""
+_WARM = 3
+"""Number of the step that is recorded on a GPU: everything has its memory by then."""
 ATTENTION = "one_query"
 """Name under which transformers finds `_attend`."""
 
@@ -65,46 +67,101 @@ def _complete(
     temperature: float,
     generator: torch.Generator,
 ) -> list[list[int]]:
-    from transformers import StaticCache
+    batch = _Batch(model, questions, stop, longest, temperature, generator)
+    step: Callable[[], None] = batch.step
+    for number in range(1, longest):
+        if model.device.type == "cuda" and number == _WARM:
+            step = _recorded(batch.step, generator)
+        step()
+        if number % _LOOK == 0 and not bool(batch.running.any()):
+            break
+    ended = set(stop)
+    return [_until(row, ended) for row in batch.made[:, : number + 1].tolist()]
 
-    device, rows = model.device, len(questions)
-    width = max(len(question.tokens) for question in questions)
-    tokens = torch.zeros(rows, width, dtype=torch.long)
-    seen = torch.zeros(rows, width + longest, dtype=torch.long)
-    for row, question in enumerate(questions):  # padding stands in front: all rows end at the same place
-        tokens[row, width - len(question.tokens) :] = torch.as_tensor(list(question.tokens))
-        seen[row, width - len(question.tokens) :] = 1
-    seen = seen.to(device)
-    positions = (seen.cumsum(1) - 1).clamp(min=0)
-    cache = StaticCache(config=model.config, max_cache_len=width + longest)
-    ends = torch.as_tensor(list(stop), device=device)
-    made = torch.zeros(rows, longest, dtype=torch.long, device=device)
-    running = torch.ones(rows, dtype=torch.bool, device=device)
-    given, place = tokens.to(device), positions[:, :width]
-    for step in range(longest):
-        logits = model(
+
+class _Batch:
+    """Rows that are continued together, a token a step; all that a step reads and writes stays where it is."""
+
+    def __init__(
+        self,
+        model: Any,
+        questions: Sequence[Question],
+        stop: Sequence[int],
+        longest: int,
+        temperature: float,
+        generator: torch.Generator,
+    ) -> None:
+        from transformers import StaticCache
+
+        device, rows = model.device, len(questions)
+        width = max(len(question.tokens) for question in questions)
+        tokens = torch.zeros(rows, width, dtype=torch.long)
+        seen = torch.ones(rows, width + longest, dtype=torch.bool)
+        for row, question in enumerate(questions):  # padding stands in front: all rows end at the same place
+            tokens[row, width - len(question.tokens) :] = torch.as_tensor(list(question.tokens))
+            seen[row, : width - len(question.tokens)] = False
+        self.model, self.temperature, self.generator = model, temperature, generator
+        self.cache = StaticCache(config=model.config, max_cache_len=width + longest)
+        self.seen = seen.to(device)
+        """Which places of the cache are no padding: (rows, width + longest)."""
+        self.places = torch.arange(width + longest, device=device)
+        self.ends = torch.as_tensor(list(stop), device=device)
+        self.made = torch.zeros(rows, longest, dtype=torch.long, device=device)
+        self.running = torch.ones(rows, dtype=torch.bool, device=device)
+        self.count = torch.zeros(1, dtype=torch.long, device=device)
+        """Tokens that were made."""
+        positions = (self.seen[:, :width].cumsum(1) - 1).clamp(min=0)
+        before = self.places[None, :] <= self.places[:width, None]
+        logits = self._logits(tokens.to(device), positions, self.seen[:, None, None, :] & before)
+        self.last = torch.zeros(rows, dtype=torch.long, device=device)
+        self.position = positions[:, -1:].clone()
+        self.now = self.places[width - 1 : width].clone()
+        """The last place of the cache that is filled."""
+        self._take(logits)
+
+    def step(self) -> None:
+        """One more token for every row."""
+        self.now += 1
+        self.position += 1
+        seen = self.seen & (self.places <= self.now)
+        self._take(self._logits(self.last[:, None], self.position, seen[:, None, None, :]))
+
+    def _logits(self, given: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        logits: Tensor = self.model(
             input_ids=given,
-            attention_mask=seen[:, : width + step],
-            position_ids=place,
-            past_key_values=cache,
+            attention_mask={"full_attention": mask},
+            position_ids=positions,
+            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        chosen = _drawn(logits.float(), temperature, generator)
-        chosen = torch.where(running, chosen, ends[0])
-        made[:, step] = chosen
-        running &= ~torch.isin(chosen, ends)
-        if step % _LOOK == _LOOK - 1 and not bool(running.any()):
-            break
-        given, place = chosen[:, None], positions[:, width + step : width + step + 1]
-    ended = set(stop)
-    return [_until(row, ended) for row in made[:, : step + 1].tolist()]
+        return logits.float()
+
+    def _take(self, logits: Tensor) -> None:
+        if self.temperature:
+            # The largest of probability ÷ exponential noise is a draw by probability, and no step waits for the GPU.
+            noise = torch.empty_like(logits).exponential_(generator=self.generator)
+            chosen = ((logits / self.temperature).softmax(-1) / noise).argmax(-1)
+        else:
+            chosen = logits.argmax(-1)
+        self.last.copy_(torch.where(self.running, chosen, self.ends[0]))
+        self.made.index_copy_(1, self.count, self.last[:, None])
+        self.running &= ~torch.isin(self.last, self.ends)
+        self.count += 1
 
 
-def _drawn(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    if temperature == 0:
-        return logits.argmax(-1)
-    return torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
+def _recorded(step: Callable[[], None], generator: torch.Generator) -> Callable[[], None]:
+    """The step as a CUDA graph, which is played back."""
+    graph = torch.cuda.CUDAGraph()
+    graph.register_generator_state(generator)
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        step()
+
+    def replay() -> None:
+        graph.replay()
+
+    return replay
 
 
 def _until(tokens: list[int], stop: set[int]) -> list[int]:

@@ -44,7 +44,7 @@ def test_a_refinement_of_notes_or_drafts_is_right_in_every_line(mix: str) -> Non
         found = problem(mix, index)
         graph, count = graph_of(found), 1 + index % 8
         drafts = drafts_of(found, random, count)
-        for known in (read_notes(notes(graph, drafts, random)), tally(drafts), {}):
+        for known in (read_notes(notes(graph, drafts)), tally(drafts), {}):
             check(graph, refined(graph, known, count, random), known, count)
 
 
@@ -67,7 +67,7 @@ def test_a_right_attempt_is_cited_in_one_line(mix: str) -> None:
 def test_nothing_known_gives_a_whole_solution_in_different_orders() -> None:
     graph = graph_of(problem("mid", 0))
     texts = {refined(graph, {}, 4, Random(seed)) for seed in range(10)}
-    assert len(texts) > 5
+    assert len(texts) > 3
     assert all(grade(graph, text).share == 1.0 for text in texts)
 
 
@@ -78,16 +78,21 @@ def test_a_wrong_value_on_which_all_drafts_agree_is_computed_again() -> None:
     assert grade(graph, text).share == 1.0
 
 
-def test_notes_are_as_good_as_the_drafts_where_they_all_fit() -> None:
-    """What notes leave out is what no refinement needs: it cites the same with them as with all drafts."""
+def test_of_a_part_whose_end_is_settled_a_refinement_of_notes_computes_nothing() -> None:
     random = Random(4)
+    cited = 0
     for index in range(60):
         found = problem("mid", index)
         graph, drafts = graph_of(found), drafts_of(found, random, 6, rate=0.5)
-        text = notes(graph, drafts, random, longest=10_000)
-        counted = tally(drafts)
-        if any(settled(counts, 6) not in (None, graph.values()[name]) for name, counts in counted.items()):
-            continue  # behind a wrong agreement the notes are silent
-        by_notes = refined(graph, read_notes(text), 6, Random(index))
-        by_drafts = refined(graph, counted, 6, Random(index))
-        assert by_notes == by_drafts
+        counted, values = tally(drafts), graph.values()
+        text = refined(graph, read_notes(notes(graph, drafts, longest=10_000)), 6, Random(index))
+        if settled(counted.get(graph.asked, ()), 6) is not None:
+            continue
+        lines = [finding.statement for finding in grade(graph, text).findings]
+        for part in graph.parts():
+            if settled(counted.get(part[-1].name, ()), 6) == values[part[-1].name]:
+                names = {quantity.name for quantity in part}
+                (line,) = [line for line in lines if line.name in names]
+                assert (line.name, line.numbers) == (part[-1].name, ())
+                cited += 1
+    assert cited > 40

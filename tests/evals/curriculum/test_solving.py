@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from random import Random
 
 import pytest
 
 from reasonflow.evals.curriculum.instructions import Behaviour
-from reasonflow.evals.curriculum.solving import in_threads, part_by_part, solved
+from reasonflow.evals.curriculum.solving import in_threads, solved
+from reasonflow.evals.curriculum.tally import stated
 from reasonflow.evals.tasks.grading import grade
-from reasonflow.evals.tasks.graph import Graph
-from reasonflow.evals.tasks.problems import item, parse_source
+from reasonflow.evals.tasks.graph import Graph, Quantity
+from reasonflow.evals.tasks.problems import Item, item, parse_source
 from reasonflow.evals.tasks.reading import statements, threads
 
 MID = parse_source("graphmath:mid,split=train")
+
+
+def needed(found: Item) -> tuple[Quantity, ...]:
+    assert isinstance(found.content, Graph)
+    return found.content.needed
 
 
 @pytest.mark.parametrize("behaviour", ["", "short", "careful", "check"])
@@ -31,13 +36,19 @@ def test_short_ones_have_no_expressions() -> None:
     assert all(not line.numbers for line in statements(piece.text))
 
 
-def test_careful_ones_keep_parts_together() -> None:
-    graph = item(MID, 1).content
-    assert isinstance(graph, Graph)
-    parts = [quantity.part for quantity in part_by_part(graph, Random(3))]
-    changes = sum(left != right for left, right in pairwise(parts))
-    assert changes == len(graph.parts()) - (not graph.joins)
-    assert parts[-1] is None or not graph.joins
+def test_careful_ones_name_what_their_numbers_stand_for() -> None:
+    found = item(MID, 1)
+    (piece,) = solved(found, "careful", Random(0))
+    for text in piece.text.split("\n")[:-1]:
+        (line,) = statements(text)
+        parts = text.split(" = ")
+        assert len(parts) == (4 if line.sign else 3)
+        if line.sign:
+            named, values = parts[1], found.content.values()
+            for name in values:
+                named = named.replace(name, str(values[name]))
+            assert named == parts[2]
+    assert stated(piece.text) == {quantity.name: quantity.value for quantity in needed(found)}
 
 
 def test_only_slips_are_left_out_of_the_loss() -> None:

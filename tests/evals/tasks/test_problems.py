@@ -23,7 +23,7 @@ from reasonflow.evals.tasks.shape import shape_of
 from reasonflow.evals.tasks.splits import DEEPEST, WIDEST, split_of
 from reasonflow.evals.tasks.wording import TEMPLATES, templates
 
-GOLDEN = "ad7492079099d634"
+GOLDEN = "b0cc805386f90be3"
 
 
 def fingerprint() -> str:
@@ -180,7 +180,7 @@ def test_unshuffled_sentences_stand_in_the_order_of_the_graph() -> None:
         ("graphmath:mid,shuffle=maybe", InputError, "neither true nor false"),
         ("graphmath:mid,lexicon=latin", UnknownName, "unknown lexicon"),
         ("graphmath:mid,split=dev", UnknownName, "unknown split"),
-        ("graphmath:mid,width=20,depth=20", InputError, "more names"),
+        ("graphmath:mid,width=20,words=8", InputError, "more names"),
         ("graphmath:mid,split=extrapolation", InputError, "no problem in the split"),
         ("graphmath:extrapolation,split=train", InputError, "no problem in the split"),
         ("graphmath:mid,index=3", InputError, "names one problem"),

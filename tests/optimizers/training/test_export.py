@@ -15,7 +15,7 @@ from reasonflow.optimizers.training.export import export  # noqa: E402
 from reasonflow.optimizers.training.shape import Shape  # noqa: E402
 from tests.optimizers.training.counting import COUNTING, END  # noqa: E402
 
-SHAPE = Shape(layers=4, hidden=256, heads=4, kv_heads=2, ffn=768, vocabulary=1536)
+SHAPE = Shape(layers=4, hidden=256, heads=4, kv_heads=2, ffn=768, vocabulary=1920)
 """Large enough for several shards."""
 
 
