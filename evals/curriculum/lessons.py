@@ -127,8 +127,12 @@ class Teacher:
         return self._lesson("grade", inputs, answer, best=best, wording=None)
 
     def verdict(self, item: Item, candidate: str) -> Lesson:
-        """Yes or No: whether a candidate's final answer is right."""
-        answer = "Yes" if final_answer(candidate) == item.answer else f"No{_where_wrong(item, candidate)}"
+        """Yes or No: whether a candidate's final answer is right; behind a No the first quantity that goes wrong."""
+        answer = "Yes"
+        if final_answer(candidate) != item.answer:
+            findings = grade(item.content, candidate).findings
+            wrong = next((f": {finding.statement.name}" for finding in findings if finding.fault), "")
+            answer = f"No{wrong}"
         return self._lesson("verdict", {"problem": item.text, "candidate": candidate}, answer)
 
     def _finished(self, role: Role, item: Item, inputs: Mapping[str, Any], answer: str) -> Lesson:
@@ -184,14 +188,6 @@ class Teacher:
         """How many demonstrations the next prompt has."""
         draw = self.random.random()
         return next(count for share, count in _DEMOS if draw < share)
-
-
-def _where_wrong(item: Item, candidate: str) -> str:
-    """The first quantity that goes wrong, so that a verdict is learned together with its reason."""
-    if not isinstance(item.content, Graph):
-        return ""
-    wrong = next((finding.statement.name for finding in grade(item.content, candidate).findings if finding.fault), "")
-    return f": {wrong}" if wrong else ""
 
 
 def cut_alike(drafts: Sequence[str], least: int, greatest: int, random: Random) -> list[str]:

@@ -1,7 +1,9 @@
 """What a distiller writes: for the quantities that the next attempt needs, their values and how many drafts found them.
 
 Listed is how far the drafts came: of each independent part the last quantity that any of them states and, where they do
-not agree on it, the last one before it that is settled; and the asked quantity.
+not agree on it, the last one before it that is settled; what joins parts, where it is settled; and the asked quantity
+where most drafts agree on it. Where they do not, its most frequent value is what a vote says, and the next attempt does
+better to compute it from what it is made of.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from reasonflow.evals.curriculum.tally import Counts, ordered, settled, tally
+from reasonflow.evals.curriculum.tally import Counts, agreed, ordered, settled, tally
 from reasonflow.evals.tasks import tokens
 from reasonflow.evals.tasks.graph import Graph
 
@@ -46,7 +48,7 @@ def notes(
 
 def listed(graph: Graph, found: Mapping[str, Counts], drafts: int) -> list[str]:
     """The names that notes list, in the order of `found`; the asked quantity last."""
-    wanted: set[str] = set()
+    wanted = {join.name for join in graph.joins if settled(found.get(join.name, ()), drafts) is not None}
     for part in graph.parts():
         stated = [quantity.name for quantity in part if quantity.needed and quantity.name in found]
         for place, name in enumerate(reversed(stated)):
@@ -57,9 +59,9 @@ def listed(graph: Graph, found: Mapping[str, Counts], drafts: int) -> list[str]:
                 break
     wanted.discard(graph.asked)
     names = [name for name in found if name in wanted]
-    if graph.asked in found:
+    if agreed(found.get(graph.asked, ()), drafts):
         names.append(graph.asked)
-    if not names:  # joins or distractors alone
+    if not names:  # distractors alone, or an answer without a solution
         known = graph.values()
         names = [name for name in found if name in known][:1]
     return names

@@ -56,3 +56,8 @@ def settled(counts: Counts, drafts: int) -> int | None:
     first = counts[0][1]
     second = counts[1][1] if len(counts) > 1 else 0
     return counts[0][0] if first > 2 * second and (first >= 2 or drafts == 1) else None
+
+
+def agreed(counts: Counts, drafts: int) -> bool:
+    """Whether more than half of so many drafts state the same value."""
+    return bool(counts) and 2 * counts[0][1] > drafts

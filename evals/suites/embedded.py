@@ -32,7 +32,7 @@ REGIMES = {
     "noise": Regime(widths=(8,), max_tokens=MAX_TOKENS),
     "breadth": Regime(widths=(8,), max_tokens=MAX_TOKENS, best_of=True),
     # A solution does not fit one call: only what reads earlier ones can get further.
-    "length": Regime(widths=(8, 8, 8), max_tokens=160),
+    "length": Regime(widths=(8, 8), max_tokens=160),
 }
 GOALS = (
     Goal(figure="sequential_accuracy", least=0.90),
@@ -48,29 +48,45 @@ GOALS = (
 )
 
 
+PARTS = ("twin", "mid", *REGIMES)
+
+
 async def run(setting: Setting) -> Findings:
     """The table. The twin comes first and leaves its engine's memory to the model."""
-    lm, twin = setting.open(setting.model), setting.open(TWIN)
+    wanted = setting.parts or PARTS
     one_go = rf.ChainOfThought(config={"max_tokens": MAX_TOKENS})
-    direct = await run_arm(setting, twin, "twin", one_go, problems_of("direct", setting.limit))
-    await _close(twin)
-    mid = await run_arm(setting, lm, "sequential", one_go, problems_of("mid", setting.limit))
+    greedy = rf.ChainOfThought(config={"max_tokens": MAX_TOKENS, "temperature": 0.0})
+    rows: list[Row] = []
+    breakdowns: list[Breakdown] = []
+    if "twin" in wanted:
+        twin = setting.open(TWIN)
+        direct = await run_arm(setting, twin, "twin/direct", greedy, problems_of("direct", setting.limit))
+        await _close(twin)
+        breakdowns.append(_by_operations(direct))
+    lm = setting.open(setting.model)
+    if "mid" in wanted:
+        mid = await run_arm(setting, lm, "mid/sequential", one_go, problems_of("mid", setting.limit))
+        rows.append(_row("mid", "one sample", "sequential_accuracy", mid))
     found = {
         name: await compare(setting, lm, name, regime, problems_of(name, setting.limit))
         for name, regime in REGIMES.items()
+        if name in wanted
     }
-    verdict_rows = await judged(setting, lm, [("mid", mid), ("breadth", found["breadth"].vote)])
+    rows += [row for each in found.values() for row in each.rows]
+    if "mid" in wanted and "breadth" in wanted:
+        rows += await judged(setting, lm, [("mid", mid), ("breadth", found["breadth"].samples)])
     await _close(lm)
-    regime_rows = [row for each in found.values() for row in each.rows]
+    if "twin" in wanted:
+        rows.append(_twin_row(direct))
     return Findings(
-        rows=(_row("mid", "one sample", "sequential_accuracy", mid), *regime_rows, *verdict_rows, _twin_row(direct)),
+        rows=tuple(rows),
         goals=GOALS,
-        breakdowns=(*_refinement(found), _by_operations(direct)),
+        breakdowns=(*(_refinement(found) if found else ()), *breakdowns),
         more={f"copy_rate_{name}": copying(each.pdr)["copied"].value for name, each in found.items()},
     )
 
 
-SUITE = Suite(name="embedded", model="embedded", limit=1_000, run=run)
+SUITE = Suite(name="embedded", model="embedded", limit=1_000, run=run, parts=PARTS)
 
 
 def problems_of(mix: str, limit: int) -> list[Problem]:

@@ -12,14 +12,12 @@ import reasonflow as rf
 from reasonflow.errors import RunError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.statistics import paired_difference
-from reasonflow.evals.suites.arms import Arm, accuracy_of, answer_of, is_right, mean, run_arm, solution_of
+from reasonflow.evals.suites.arms import Arm, accuracy_of, mean, run_arm
 from reasonflow.evals.suites.calls import Call
 from reasonflow.evals.suites.findings import Row
 from reasonflow.evals.suites.matching import rounds_for, samples_for
-from reasonflow.evals.suites.part_vote import part_vote
+from reasonflow.evals.suites.outcomes import Outcome, after_rounds, by_parts, outcome_of, singly, voted
 from reasonflow.evals.suites.suite import Setting
-from reasonflow.evals.tasks.graph import Graph
-from reasonflow.evals.tasks.problems import item_at
 
 VOTE = "vote"
 FIRST_BATCH = 16
@@ -37,7 +35,7 @@ class Regime:
     max_tokens: int
     """Generated tokens of a call at most, in every arm."""
     best_of: bool = False
-    """Whether a verifier chooses among as many samples as are voted on, too."""
+    """Whether a verifier chooses among the samples that are voted on, too."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -49,7 +47,8 @@ class Found:
     """A regime's rows, and the arms that others look into."""
 
     rows: tuple[Row, ...]
-    vote: Arm
+    samples: Arm
+    """Of one prompt, as many as were voted on."""
     pdr: Arm
 
 
@@ -58,30 +57,37 @@ async def compare(setting: Setting, lm: dspy.LM, name: str, regime: Regime, prob
 
     vote: as many samples as come closest to PDR's total tokens. One costs what one of PDR's own first drafts does: they
         have the same prompt.
-    sr, sr_total: rounds of refinement that come closest to PDR's sequential tokens, and to its total tokens. A round
-        costs what it does in a first batch of few problems.
-    single, part_vote: read off the vote's own samples, so that they cost nothing.
+    single, part_vote, best_of: of the same samples. What the verifier reads comes on top of what they cost.
+    sr_total: rounds of refinement that come closest to PDR's total tokens. A round costs what it does in a first batch
+        of few problems.
+    sr: the same runs, looked at after as many rounds as come closest to PDR's sequential tokens.
     """
     run = _Runs(setting, lm, name, problems)
     pdr = await run.made("pdr", rf.PDR, widths=regime.widths, workspace_tokens=WORKSPACE_TOKENS, config=regime.config)
     total, sequential = _known(pdr.total_tokens, name), _known(pdr.sequential_tokens, name)
     sample = _known(mean([call.tokens for call in _of(pdr, "draft")]), name)
     n = samples_for(total, sample)
-    vote = await run.made(f"vote-{n}", rf.SelfConsistency, n=n, config=regime.config)
-    rows = [_single(name, vote, n), _row(name, VOTE, vote, f"n={n}"), _parts(name, vote, n)]
     if regime.best_of:
-        best = await run.made(f"best_of-{n}", rf.BestOfN, n=n, config=regime.config)
-        rows.append(_row(name, "best_of", best, f"n={n}", vote))
-    rows.append(_row(name, "pdr", pdr, f"widths={','.join(map(str, regime.widths))}", vote))
+        samples = await run.made(f"best_of-{n}", rf.BestOfN, n=n, config=regime.config)
+    else:
+        samples = await run.made(f"vote-{n}", rf.SelfConsistency, n=n, config=regime.config)
+    vote = voted(samples)
+    rows = [
+        _row(name, "single", singly(samples, n), f"mean of {n}", vote),
+        _row(name, VOTE, vote, f"n={n}"),
+        _row(name, "part_vote", by_parts(samples), f"n={n}", vote),
+    ]
+    if regime.best_of:
+        rows.append(_row(name, "best_of", outcome_of(samples), f"n={n}", vote))
+    rows.append(_row(name, "pdr", outcome_of(pdr), f"widths={','.join(map(str, regime.widths))}", vote))
     batch = _Runs(setting, lm, name, problems[:FIRST_BATCH])
     tried = await batch.made("sr-first-batch", rf.SequentialRefine, rounds=2, config=regime.config)
     each = _known(mean([call.tokens for call in _of(tried, "loop/refine")]), name)
-    for arm, tokens in (("sr", sequential), ("sr_total", total)):
-        rounds = rounds_for(tokens, sample, each, most=MOST_ROUNDS)
-        # Named by its rounds: where both arms come to the same number, the second one finds every sample there.
-        refined = await run.made(f"sr-{rounds}", rf.SequentialRefine, rounds=rounds, config=regime.config)
-        rows.append(_row(name, arm, refined, f"rounds={rounds}", vote))
-    return Found(tuple(rows), vote, pdr)
+    few, many = (rounds_for(tokens, sample, each, most=MOST_ROUNDS) for tokens in (sequential, total))
+    refined = await run.made(f"sr-{many}", rf.SequentialRefine, rounds=many, config=regime.config)
+    rows.append(_row(name, "sr", after_rounds(refined, few), f"rounds={few}", vote))
+    rows.append(_row(name, "sr_total", outcome_of(refined), f"rounds={many}", vote))
+    return Found(tuple(rows), samples, pdr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ class _Runs:
         return await run_arm(self.setting, self.lm, where, made, self.problems, settings=settings)
 
 
-def _row(regime: str, arm: str, found: Arm, setting: str, vote: Arm | None = None) -> Row:
+def _row(regime: str, arm: str, found: Outcome, setting: str, vote: Outcome | None = None) -> Row:
     return Row(
         task=regime,
         arm=arm,
@@ -108,53 +114,10 @@ def _row(regime: str, arm: str, found: Arm, setting: str, vote: Arm | None = Non
         setting=setting,
         against=VOTE if vote else "",
         difference=paired_difference(found.verdicts, vote.verdicts) if vote else None,
-        problems=len(found.samples),
+        problems=len(found.verdicts),
         total_tokens=found.total_tokens,
         sequential_tokens=found.sequential_tokens,
-        seconds=found.evaluation.wall_s,
-    )
-
-
-def _single(regime: str, vote: Arm, n: int) -> Row:
-    """The mean of the vote's samples, each by itself; one that failed is wrong."""
-    verdicts = []
-    for problem, _, calls in vote.runs():
-        right = [float(is_right(problem, answer_of(call))) for call in calls]
-        verdicts.append(right + [0.0] * (n - len(right)))
-    tokens = mean([call.tokens for _, _, calls in vote.runs() for call in calls])
-    return _read_off(regime, "single", verdicts, vote, f"mean of {n}", tokens, tokens)
-
-
-def _parts(regime: str, vote: Arm, n: int) -> Row:
-    verdicts = []
-    for problem, _, calls in vote.runs():
-        graph = item_at(problem.id).content
-        assert isinstance(graph, Graph), "regimes are of graphs"
-        verdicts.append([float(part_vote(graph, [solution_of(call) for call in calls]) == graph.answer)])
-    return _read_off(regime, "part_vote", verdicts, vote, f"n={n}", vote.total_tokens, vote.sequential_tokens)
-
-
-def _read_off(
-    regime: str,
-    arm: str,
-    verdicts: list[list[float]],
-    vote: Arm,
-    setting: str,
-    total: float | None,
-    sequential: float | None,
-) -> Row:
-    """A row of what the vote's samples hold."""
-    return Row(
-        task=regime,
-        arm=arm,
-        figure=f"{arm}_{regime}",
-        result=accuracy_of(verdicts),
-        setting=setting,
-        against=VOTE,
-        difference=paired_difference(verdicts, vote.verdicts),
-        problems=len(verdicts),
-        total_tokens=total,
-        sequential_tokens=sequential,
+        seconds=found.seconds,
     )
 
 

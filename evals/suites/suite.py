@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import dspy
 from rich.console import Console
 
+from reasonflow.errors import UnknownName
 from reasonflow.evals.manifest import claimed
 from reasonflow.evals.suites.findings import Findings
 
@@ -33,6 +35,8 @@ class Setting:
     """One folder below it for each evaluation: the same setting goes on there."""
     console: Console
     """Where progress is told."""
+    parts: tuple[str, ...] = ()
+    """What alone is run, each in its folder below `out`, so that processes may share the work; empty for everything."""
     concurrency: int | None = None
     """Runs side by side; None: as many as the engine takes."""
 
@@ -52,16 +56,30 @@ class Suite:
     """Problems of each task where no other number is given."""
     run: Callable[[Setting], Awaitable[Findings]]
     """Makes the table. Called again with an equal setting it goes on where it was stopped, and repeats no sample."""
+    parts: tuple[str, ...] = ()
+    """What may be run alone."""
 
     async def make(self, setting: Setting) -> Findings:
-        """The table, which is left in `results.json` of the folder, too. Raises InputError while another makes it."""
-        with claimed(setting.out):
+        """The table, which is left in `results.json` of the folder, too, unless it is of some parts only.
+
+        Raises UnknownName for a part that is none, InputError while another process makes the same.
+        """
+        for part in setting.parts:
+            if part not in self.parts:
+                raise UnknownName.among(f"part of the suite {self.name}", part, self.parts)
+        with ExitStack() as claims:
+            for folder in [setting.out / part for part in setting.parts] or [setting.out]:
+                claims.enter_context(claimed(folder))
             found = await self.run(setting)
-            text = json.dumps(self.to_json(setting, found), indent=2, ensure_ascii=False)
-            (setting.out / FILE).write_text(text + "\n", encoding="utf-8")
+            if not setting.parts:
+                text = json.dumps(self.to_json(setting, found), indent=2, ensure_ascii=False)
+                (setting.out / FILE).write_text(text + "\n", encoding="utf-8")
             return found
 
     def to_json(self, setting: Setting, found: Findings) -> dict[str, Any]:
         """The findings as plain JSON, with what they were made with."""
-        made_with = {"suite": self.name, "model": setting.model, "limit": setting.limit, "seed": setting.seed}
+        made_with: dict[str, Any] = {"suite": self.name, "model": setting.model}
+        made_with |= {"limit": setting.limit, "seed": setting.seed}
+        if setting.parts:
+            made_with["parts"] = setting.parts
         return {**made_with, **found.to_json(), "out": str(setting.out)}

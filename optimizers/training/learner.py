@@ -15,6 +15,8 @@ from reasonflow.optimizers.training.replay import Replayed
 
 CLIP = 1.0
 """Norm of the gradient at most."""
+_LEAST = 1e-3
+"""Weight that a step's learned tokens have together at least."""
 _WARM = 3
 """Steps before one is recorded: everything has its memory by then."""
 
@@ -51,7 +53,7 @@ class Learner:
                 layer.compile(dynamic=False)
 
     def step(self, rows: Rows, scale: float) -> Tensor:
-        """One update; the loss, per learned token, stays on the device. scale: of the learning rate."""
+        """One update; the loss stays on the device. scale: of the learning rate."""
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             if self.compiled:
                 group["lr"].fill_(self.lr * scale)
@@ -88,7 +90,7 @@ class Learner:
         return torch.tensor(self.lr, device=self.device) if self.compiled else self.lr
 
     def loss(self, rows: Rows) -> Tensor:
-        """Mean cross-entropy over the learned tokens; zero where there are none."""
+        """Mean cross-entropy over the learned tokens, by their weights; zero where there are none."""
         on_gpu = self.device == "cuda"
         flexible = self.model.config._attn_implementation == "flex_attention"
         mask = block_mask(rows.documents, compiled=self.compiled) if flexible else dense_mask(rows.documents)
@@ -96,7 +98,7 @@ class Learner:
             hidden = self.model.model(
                 input_ids=rows.tokens, attention_mask=mask, position_ids=rows.positions.long(), use_cache=False
             ).last_hidden_state
-            return self._loss(hidden, self.model.lm_head.weight, rows.labels)
+            return self._loss(hidden, self.model.lm_head.weight, rows.labels, rows.weights)
 
     def state(self) -> dict[str, Any]:
         """Weights and both optimizers' state."""
@@ -112,11 +114,10 @@ class Learner:
             optimizer.load_state_dict(saved)
 
 
-def _loss(hidden: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+def _loss(hidden: Tensor, embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     logits = functional.linear(hidden, embeddings).float()
-    learned = (labels != IGNORED).sum().clamp(min=1)
-    # Not the built-in mean: it is no number for rows without a learned token, and one such step ruins the weights.
-    total = functional.cross_entropy(
-        logits.flatten(0, 1), labels.flatten().long(), ignore_index=IGNORED, reduction="sum"
+    each = functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten().long(), ignore_index=IGNORED, reduction="none"
     )
-    return total / learned
+    # A mean would be no number for rows without a learned token, and one such step ruins the weights.
+    return (each * weights.flatten()).sum() / weights.sum().clamp(min=_LEAST)

@@ -28,6 +28,8 @@ class Rows(NamedTuple):
     tokens: Any
     labels: Any
     """The token to predict at each place: the next one of the same document, or IGNORED."""
+    weights: Any
+    """How much the prediction at each place counts in the loss; 0 where it does not."""
     positions: Any
     """From 0 in each document."""
     documents: Any
@@ -37,12 +39,14 @@ class Rows(NamedTuple):
 class Row:
     """One row while it fills."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, evened: float = 0.0) -> None:
+        """evened: as `Train.evened`."""
         self.tokens: NDArray[np.int32] = np.zeros(width, np.int32)
         self.labels: NDArray[np.int32] = np.full(width, IGNORED, np.int32)
+        self.weights: NDArray[np.float32] = np.zeros(width, np.float32)
         self.positions: NDArray[np.int32] = np.zeros(width, np.int32)
         self.documents: NDArray[np.int32] = np.zeros(width, np.int32)
-        self.used, self.count, self.width = 0, 0, width
+        self.used, self.count, self.width, self.evened = 0, 0, width, evened
 
     @property
     def room(self) -> int:
@@ -55,18 +59,20 @@ class Row:
         self.tokens[start : start + size] = document.tokens
         self.positions[start : start + size] = np.arange(size, dtype=np.int32)
         self.documents[start : start + size] = self.count
-        for first, last in document.learned:
-            first = max(first, 1)  # nothing stands before a document's first token
+        spans = [(max(first, 1), last) for first, last in document.learned]  # nothing stands before the first token
+        weight = float(max(1, sum(last - first for first, last in spans)) ** -self.evened)
+        for first, last in spans:
             self.labels[start + first - 1 : start + last - 1] = self.tokens[start + first : start + last]
+            self.weights[start + first - 1 : start + last - 1] = weight
         self.used, self.count = start + size, self.count + 1
 
     def closed(self) -> Rows:
         """The row with its padding marked."""
         self.documents[self.used :] = self.count
-        return Rows(self.tokens, self.labels, self.positions, self.documents)
+        return Rows(self.tokens, self.labels, self.weights, self.positions, self.documents)
 
 
-def pack(documents: Iterator[Encoded], width: int) -> Iterator[Rows]:
+def pack(documents: Iterator[Encoded], width: int, evened: float = 0.0) -> Iterator[Rows]:
     """Full rows, each document whole and once, in the fullest open row that has room; too long ones are left out.
 
     Raises InputError where nothing else comes: an endless stream would be searched for ever.
@@ -91,7 +97,7 @@ def pack(documents: Iterator[Encoded], width: int) -> Iterator[Rows]:
                 fullest = min(rows, key=lambda row: row.room)
                 rows.remove(fullest)
                 yield fullest.closed()
-            fitting = [Row(width)]
+            fitting = [Row(width, evened)]
             rows += fitting
         min(fitting, key=lambda row: row.room).add(document)
     for row in rows:
@@ -99,24 +105,35 @@ def pack(documents: Iterator[Encoded], width: int) -> Iterator[Rows]:
 
 
 class _Stream(IterableDataset[Rows]):
-    def __init__(self, curriculum: Curriculum, stage: str, seed: int, width: int, drafts: Path | None) -> None:
+    def __init__(
+        self, curriculum: Curriculum, stage: str, seed: int, width: int, drafts: Path | None, evened: float
+    ) -> None:
         self.curriculum, self.stage, self.seed, self.width, self.drafts = curriculum, stage, seed, width, drafts
+        self.evened = evened
 
     def __iter__(self) -> Iterator[Rows]:
         worker = get_worker_info()
         seed = 1000 * self.seed + (worker.id if worker is not None else 0)
         torch.set_num_threads(1)
-        return pack(self.curriculum.examples(self.stage, seed, self.drafts), self.width)
+        return pack(self.curriculum.examples(self.stage, seed, self.drafts), self.width, self.evened)
 
 
 def batches(
-    curriculum: Curriculum, stage: str, *, seed: int, rows: int, width: int, workers: int, drafts: Path | None = None
+    curriculum: Curriculum,
+    stage: str,
+    *,
+    seed: int,
+    rows: int,
+    width: int,
+    workers: int,
+    drafts: Path | None = None,
+    evened: float = 0.0,
 ) -> Iterator[Rows]:
     """Endless batches of tensors, made in `workers` processes beside this one; 0: in this one.
 
     seed: of the stage and of how often it was resumed, below a million; equal ones give equal rows.
     """
-    stream = _Stream(curriculum, stage, seed, width, drafts)
+    stream = _Stream(curriculum, stage, seed, width, drafts, evened)
     options: dict[str, Any] = {"prefetch_factor": 4, "persistent_workers": True} if workers else {}
     loader: DataLoader[Rows] = DataLoader(
         stream,

@@ -18,6 +18,9 @@ class Train:
     """Of prompts and completions, at least."""
     drafts: str = ""
     """The `Draft` whose texts the examples read."""
+    evened: float = 0.0
+    """0: every learned token counts alike. 1: every document does. Between: a document of n learned tokens counts as
+    n ** (1 - evened), so that a verdict's one word is not lost among the lines of solutions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +81,18 @@ RECIPES: Mapping[str, Recipe] = {
         model=Shape(layers=8, hidden=256, heads=8, kv_heads=4, ffn=768, vocabulary=_VOCABULARY),
         curriculum=f"{_CURRICULUM}:EMBEDDED",
         stages=(
-            Train("grow", 160_000_000),
-            Train("solve", 440_000_000),
-            Draft("drafts-1", 750),
-            Train("refine", 200_000_000, drafts="drafts-1"),
-            Draft("drafts-2", 750),
-            Train("refine", 250_000_000, drafts="drafts-2"),
+            Train("grow", 150_000_000),
+            Train("solve", 400_000_000),
+            Draft("drafts-1", 500),
+            Train("refine", 180_000_000, drafts="drafts-1", evened=0.5),
+            Draft("drafts-2", 500),
+            Train("refine", 260_000_000, drafts="drafts-2", evened=0.5),
         ),
     ),
     "embedded-draft": Recipe(
-        model=Shape(layers=4, hidden=128, heads=4, kv_heads=2, ffn=384, vocabulary=_VOCABULARY),
+        model=Shape(layers=6, hidden=128, heads=4, kv_heads=2, ffn=256, vocabulary=_VOCABULARY),
         curriculum=f"{_CURRICULUM}:DRAFT",
-        stages=(Train("direct", 120_000_000),),
+        stages=(Train("direct", 300_000_000),),
         lr=2e-3,
         decay=0.5,
     ),

@@ -154,6 +154,7 @@ class Training:
             width=recipe.width,
             workers=self.workers,
             drafts=drafts,
+            evened=stage.evened,
         )
         size = recipe.rows * recipe.width
         losses: list[Any] = []

@@ -31,6 +31,10 @@ def evaluate(
         str | None,
         typer.Option(metavar="NAME", help="A whole table instead of one program: embedded."),
     ] = None,
+    parts: Annotated[
+        list[str] | None,
+        typer.Option("--part", metavar="NAME", help="With --suite: run this part alone; repeat for more."),
+    ] = None,
     benchmark: Annotated[
         str | None,
         typer.Option(
@@ -88,6 +92,8 @@ def evaluate(
 
     --suite measures several programs on several tasks and prints one table, with goals met or not met beside the
     figures. It takes --limit, --seed, --model, --concurrency, --out and --json, and goes on as an evaluation does.
+    --part runs one part of it: several processes may share a folder so, and the suite without --part finds what they
+    made and prints the whole table.
 
     Examples:
 
@@ -108,6 +114,8 @@ def evaluate(
       reasonflow eval pdr --benchmark aime24 --samples 16 --dry-run --pilot 3 --out runs/aime
 
       reasonflow eval --suite embedded --limit 40
+
+      reasonflow eval --suite embedded --part breadth --part mid --out runs/embedded
     """
     if suite is not None:
         run_suite(
@@ -117,11 +125,14 @@ def evaluate(
             limit=limit,
             seed=seed,
             out=out,
+            parts=parts,
             as_json=as_json,
             concurrency=concurrency,
             verbose=verbose,
         )
         return
+    if parts:
+        raise InputError("--part is of a suite", fix="name the suite with --suite, or leave --part out")
     if program is None:
         raise InputError(
             "there is no program to evaluate", fix="name one, as in `reasonflow eval pdr`, or give --suite"

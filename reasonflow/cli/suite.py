@@ -12,7 +12,7 @@ import typer
 from reasonflow.cli.options import open_lm, runs_folder
 from reasonflow.errors import InputError
 
-TAKEN = frozenset({"suite", "model", "limit", "seed", "out", "as_json", "concurrency", "verbose"})
+TAKEN = frozenset({"suite", "model", "limit", "seed", "out", "parts", "as_json", "concurrency", "verbose"})
 """Options of `reasonflow eval` that mean something to a suite."""
 
 WIDTH = 200
@@ -27,6 +27,7 @@ def run_suite(
     limit: int | None,
     seed: int,
     out: Path | None,
+    parts: list[str] | None,
     as_json: bool,
     concurrency: int | None,
     verbose: bool,
@@ -50,6 +51,7 @@ def run_suite(
         seed=seed,
         out=out or default_folder(suite.name, limit, seed, "" if model == suite.model else model),
         console=Console(stderr=True),
+        parts=tuple(dict.fromkeys(parts or ())),
         concurrency=concurrency,
     )
     setting.say(f"suite {suite.name} with {model}: {limit} problems a task → {setting.out}")

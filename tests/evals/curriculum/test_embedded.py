@@ -66,7 +66,7 @@ def test_drafts_of_its_own_are_what_it_reads(tmp_path: Path) -> None:
         rows.append(json.dumps({"address": found.address, "drafts": marked}))
     (tmp_path / "a.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     texts = [EMBEDDED.decode(example.tokens) for example in islice(EMBEDDED.examples("refine", 0, tmp_path), 150)]
-    assert sum("mark " in text for text in texts) > 30
+    assert sum("mark " in text for text in texts) > 10
     about = EMBEDDED.about(tmp_path)
     assert about["all_right"] == 1.0
     assert about["sets"] == 6  # easy ones are dropped down to half

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 tokenizers = pytest.importorskip("tokenizers")
 
+from reasonflow.backends.embedded import folder_of  # noqa: E402
 from reasonflow.errors import InputError  # noqa: E402
 from reasonflow.evals.curriculum.roles import every_prompt  # noqa: E402
 from reasonflow.evals.curriculum.tokenizer import write_tokenizer  # noqa: E402
@@ -20,12 +22,21 @@ from reasonflow.evals.tasks.knobs import MIXES  # noqa: E402
 from reasonflow.evals.tasks.lexicon import LEXICONS  # noqa: E402
 from reasonflow.evals.tasks.problems import item, parse_source  # noqa: E402
 
+FROZEN = "158cac6c3cc313e7df8df91cf8c862e5a47a83bcc2d57ee31cf86afb2669143a"
+
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(folder, sorted(set(every_prompt())))
     return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("model", ["embedded", "embedded-draft"])
+def test_the_built_in_tokenizer_is_frozen(model: str) -> None:
+    # With other ids the weights mean nothing, and every recorded prompt is another one.
+    file = folder_of(model) / "tokenizer.json"
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == FROZEN
 
 
 def decoded(core: Any, text: str) -> str:

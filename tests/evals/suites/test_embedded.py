@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from rich.console import Console
 import reasonflow as rf
 from reasonflow.errors import EngineDead, RunError, UnknownName
 from reasonflow.evals import suites
-from reasonflow.evals.suites.embedded import GOALS, REGIMES, SUITE
+from reasonflow.evals.suites.arms import Arm, accuracy_of, run_arm
+from reasonflow.evals.suites.embedded import GOALS, REGIMES, SUITE, problems_of
 from reasonflow.evals.suites.findings import Findings
 from reasonflow.evals.suites.suite import Setting
 from tests.evals.suites.solver import solver
@@ -43,10 +45,13 @@ class Engines:
         return self.answers(prompt, seed, index)
 
 
-def made(out: Path, engines: Engines, limit: int = LIMIT) -> Findings:
+def setting_of(out: Path, engines: Engines, limit: int = LIMIT, parts: tuple[str, ...] = ()) -> Setting:
     console = Console(file=StringIO())
-    setting = Setting(open=engines.open, model="embedded", limit=limit, seed=1, out=out, console=console)
-    return anyio.run(SUITE.make, setting)
+    return Setting(open=engines.open, model="embedded", limit=limit, seed=1, out=out, console=console, parts=parts)
+
+
+def made(out: Path, engines: Engines, limit: int = LIMIT, parts: tuple[str, ...] = ()) -> Findings:
+    return anyio.run(SUITE.make, setting_of(out, engines, limit, parts))
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +134,42 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_figures(tmp_path: Path) -> N
     again = made(tmp_path / "stopped", engines, limit=2)
     assert again.figures == whole.figures
     assert engines.asked < needed / 2
+
+
+def test_parts_make_the_same_table_together(whole: tuple[Path, Engines, Findings], tmp_path: Path) -> None:
+    engines = Engines()
+    alone = made(tmp_path, engines, parts=("breadth",))
+    assert {row.task for row in alone.rows} == {"breadth"}
+    assert not (tmp_path / "results.json").exists()
+    for part in ("twin", "mid", "noise", "length"):
+        made(tmp_path, engines, parts=(part,))
+    engines.asked = 0
+    assert made(tmp_path, engines).figures == whole[2].figures
+    assert engines.asked == 2 * LIMIT  # the verdicts about mid and breadth, which no part has alone
+
+
+def test_a_part_that_is_none_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'breadth'"):
+        made(tmp_path, Engines(), parts=("bredth",))
+
+
+def test_what_is_read_off_is_what_a_run_of_its_own_gives(whole: tuple[Path, Engines, Findings], tmp_path: Path) -> None:
+    rows = {(row.task, row.arm): row for row in whole[2].rows}
+    config, problems = REGIMES["breadth"].config, problems_of("breadth", LIMIT)
+
+    def run_alone(program: dspy.Module) -> Arm:
+        engines = Engines()
+        setting = setting_of(tmp_path / type(program).__name__, engines)
+        return anyio.run(partial(run_arm, setting, engines.open("embedded"), "alone", program, problems))
+
+    vote, sr = rows["breadth", "vote"], rows["breadth", "sr"]
+    alone = run_alone(rf.SelfConsistency(n=int(vote.setting.removeprefix("n=")), config=config))
+    assert vote.result is not None
+    assert accuracy_of(alone.verdicts) == vote.result
+    assert (alone.total_tokens, alone.sequential_tokens) == (vote.total_tokens, vote.sequential_tokens)
+    alone = run_alone(rf.SequentialRefine(rounds=int(sr.setting.removeprefix("rounds=")), config=config))
+    assert accuracy_of(alone.verdicts) == sr.result
+    assert (alone.total_tokens, alone.sequential_tokens) == (sr.total_tokens, sr.sequential_tokens)
 
 
 def test_where_every_run_fails_there_is_nothing_to_match(tmp_path: Path) -> None:

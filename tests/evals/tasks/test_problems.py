@@ -23,7 +23,7 @@ from reasonflow.evals.tasks.shape import shape_of
 from reasonflow.evals.tasks.splits import DEEPEST, WIDEST, split_of
 from reasonflow.evals.tasks.wording import TEMPLATES, templates
 
-GOLDEN = "b0cc805386f90be3"
+GOLDEN = "f973009a1fc8729b"
 
 
 def fingerprint() -> str:

@@ -59,6 +59,18 @@ def test_the_loss_is_the_mean_over_learned_tokens() -> None:
     torch.testing.assert_close(made.loss(rows), expected)
 
 
+def test_a_token_counts_by_its_weight() -> None:
+    made, (rows,) = learner(), some_rows(1)
+    heavy = rows.weights.clone()
+    heavy[1] *= 3
+    one, other = (rows._replace(labels=rows.labels.clone()) for _ in range(2))
+    one.labels[1], other.labels[0] = IGNORED, IGNORED
+    alone = [made.loss(each._replace(weights=(each.labels != IGNORED).float())) for each in (one, other)]
+    size = [float((each.labels != IGNORED).sum()) for each in (one, other)]
+    expected = (alone[0] * size[0] + 3 * alone[1] * size[1]) / (size[0] + 3 * size[1])
+    torch.testing.assert_close(made.loss(rows._replace(weights=heavy)), expected)
+
+
 def test_rows_without_a_learned_token_leave_the_weights_numbers() -> None:
     made, (rows,) = learner(), some_rows(1)
     blank = rows._replace(labels=torch.full_like(rows.labels, IGNORED))

@@ -67,6 +67,16 @@ def test_labels_are_the_learned_tokens_each_once(some: list[Encoded]) -> None:
     assert sorted(found) == learned
 
 
+@given(documents(), st.sampled_from([0.0, 0.5, 1.0]))
+def test_a_documents_learned_tokens_weigh_as_the_stage_says(some: list[Encoded], evened: float) -> None:
+    for row in pack(iter(some), WIDTH, evened):
+        learned = row.labels != IGNORED
+        assert (row.weights[~learned] == 0).all()
+        for document in np.unique(row.documents[learned]):
+            weights = row.weights[learned & (row.documents == document)]
+            assert weights.sum() == pytest.approx(len(weights) ** (1 - evened), rel=1e-5)
+
+
 def test_little_is_padding() -> None:
     rows = list(islice(pack(COUNTING.examples("count", 0), 256), 50))
     assert sum(int((row.tokens == 0).sum()) for row in rows) < 0.02 * 50 * 256

@@ -1,0 +1,96 @@
+"""What came out on each problem: of an arm itself, or of what its calls hold, so that it costs nothing to look."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from reasonflow.evals.dataset import Problem
+from reasonflow.evals.suites.arms import Arm, answer_of, is_right, mean, solution_of
+from reasonflow.evals.suites.calls import Call
+from reasonflow.evals.suites.part_vote import part_vote
+from reasonflow.evals.tasks.graph import Graph
+from reasonflow.evals.tasks.problems import item_at
+from reasonflow.prompts.canonical import canonical
+
+SAMPLES = "solve"
+"""The step of SelfConsistency and of BestOfN that draws samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Verdicts of every problem, and what a problem's run spent on average; None where no run came to its end."""
+
+    verdicts: list[list[float]]
+    """(problems, samples), 1 for right; a run that failed is wrong."""
+    total_tokens: float | None
+    sequential_tokens: float | None
+    seconds: float | None = None
+    """Of the evaluation; None of what was read off another one's calls."""
+
+
+def outcome_of(arm: Arm) -> Outcome:
+    """What the arm's runs gave."""
+    return Outcome(arm.verdicts, arm.total_tokens, arm.sequential_tokens, arm.evaluation.wall_s)
+
+
+def samples_of(calls: Sequence[Call]) -> list[Call]:
+    """A run's samples of the problem's own prompt, without what judges them."""
+    return [call for call in calls if call.node == SAMPLES]
+
+
+def singly(arm: Arm, n: int) -> Outcome:
+    """Each of a run's `n` samples by itself; one that failed is wrong."""
+    verdicts, tokens = list[list[float]](), list[int]()
+    for problem, _, calls in arm.runs():
+        right = [float(is_right(problem, answer_of(call))) for call in samples_of(calls)]
+        verdicts.append(right + [0.0] * (n - len(right)))
+        tokens += [call.tokens for call in samples_of(calls)]
+    return Outcome(verdicts, mean(tokens), mean(tokens))
+
+
+def voted(arm: Arm) -> Outcome:
+    """The plurality of a run's samples, as `rf.vote` counts it: the first seen among equally frequent answers."""
+    return _read(arm, lambda problem, samples: is_right(problem, plurality(samples)))
+
+
+def by_parts(arm: Arm) -> Outcome:
+    """The vote quantity by quantity, without a model; see `part_vote`."""
+
+    def right(problem: Problem, samples: Sequence[Call]) -> bool:
+        graph = item_at(problem.id).content
+        assert isinstance(graph, Graph), "regimes are of graphs"
+        return part_vote(graph, [solution_of(call) for call in samples]) == graph.answer
+
+    return _read(arm, right)
+
+
+def after_rounds(arm: Arm, rounds: int) -> Outcome:
+    """Sequential refinement as it stood after so many rounds of a longer run."""
+    verdicts, tokens = list[list[float]](), list[int]()
+    for problem, _, calls in arm.runs():
+        done = calls[: 1 + rounds]
+        verdicts.append([float(bool(done) and is_right(problem, answer_of(done[-1])))])
+        if done:
+            tokens.append(sum(call.tokens for call in done))
+    return Outcome(verdicts, mean(tokens), mean(tokens))
+
+
+def plurality(samples: Sequence[Call]) -> str | None:
+    """The answer that most samples give; None where none gives one."""
+    answers = [answer for call in samples if (answer := answer_of(call)) is not None]
+    counts = Counter(map(canonical, answers))
+    return next((a for a in answers if canonical(a) == counts.most_common(1)[0][0]), None)
+
+
+def _read(arm: Arm, right: Callable[[Problem, Sequence[Call]], bool]) -> Outcome:
+    """A verdict on all samples of each run."""
+    verdicts, total, longest = list[list[float]](), list[int](), list[int]()
+    for problem, _, calls in arm.runs():
+        samples = samples_of(calls)
+        verdicts.append([float(bool(samples) and right(problem, samples))])
+        if samples:
+            total.append(sum(call.tokens for call in samples))
+            longest.append(max(call.tokens for call in samples))
+    return Outcome(verdicts, mean(total), mean(longest))
