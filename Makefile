@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 ENGINE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
-DEMO_LIMIT ?= 24
+DEMO_LIMIT ?= 2
 
 BIN := $(VENV)/bin
 # Named after what was installed: another engine, or a changed pyproject.toml, installs again.
@@ -35,10 +35,9 @@ ADVICE = printf '%s\n' \
   'build of torch. Name the CPU package index that the installation page of PyTorch gives, and try again:' \
   '  make demo PIP_ARGS="--extra-index-url ADDRESS"' >&2
 
-demo: $(STAMP)  ## eight samples one by one against their vote, on a generated task and the built-in model
+demo: $(STAMP)  ## every program beside the others on the built-in model: the table of its suite, for a few problems
 	@rm -rf runs/demo
-	$(BIN)/reasonflow eval chain_of_thought --benchmark graphmath:noise --limit $(DEMO_LIMIT) --samples 8 --out runs/demo/single
-	$(BIN)/reasonflow eval self_consistency --benchmark graphmath:noise --limit $(DEMO_LIMIT) --set n=8 --out runs/demo/vote
+	$(BIN)/reasonflow eval --suite embedded --limit $(DEMO_LIMIT) --out runs/demo
 
 test: lint  ## everything but the tests marked long: lint, types, tests with a real engine
 	$(BIN)/python -m pytest -m 'not long'

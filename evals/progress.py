@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
@@ -28,8 +28,9 @@ class Progress:
     `done` counts earlier sessions, too. Samples end on the evaluator's thread, branches on engines' threads.
     """
 
-    def __init__(self, console: Console, total: int) -> None:
-        self._console, self._total = console, total
+    def __init__(self, console: Console, total: int, name: str = "") -> None:
+        """name: stands before what is shown, where several run side by side."""
+        self._console, self._total, self._name = console, total, f"{name} " if name else ""
         self.done = self._new = 0
         self._right = 0.0
         self._tokens = self._cancelled = self._saved = self._replayed = 0
@@ -39,7 +40,8 @@ class Progress:
         self._began = self._spoke = time.perf_counter()
         self._bar: Bar | None = None
         if console.is_terminal or console.is_jupyter:
-            columns = (BarColumn(), MofNCompleteColumn(), _Live(self), TimeElapsedColumn())
+            named = (TextColumn(self._name),) if name else ()
+            columns = (*named, BarColumn(), MofNCompleteColumn(), _Live(self), TimeElapsedColumn())
             # Drawn a few times a second whatever happens meanwhile: an event only counts.
             self._bar = Bar(*columns, console=console, transient=True, refresh_per_second=4)
             self._task = self._bar.add_task("", total=total)
@@ -66,7 +68,7 @@ class Progress:
             self._bar.update(self._task, completed=self.done)
         elif self._is_time():
             self._spoke = time.perf_counter()
-            self._console.print(f"{self.done}/{self._total} {self.describe()}", highlight=False)
+            self._console.print(f"{self._name}{self.done}/{self._total} {self.describe()}", highlight=False)
 
     def follow(self, key: Key) -> Watch:
         """The listener for one sample's branches."""

@@ -67,7 +67,7 @@ async def run_arm(
     settings: what the program was made with, as its manifest knows it. Raises what the runner raises.
     """
     setting.say(f"{folder}: {type(program).__name__} on {len(problems)} problems")
-    progress = Progress(setting.console, len(problems))
+    progress = Progress(setting.console, len(problems), folder)
     where = setting.out / folder
     with CallTexts(where, progress.audience) as texts, progress:
         evaluation = await evaluate(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 import anyio.to_thread
 import dspy
@@ -21,6 +22,7 @@ from reasonflow.evals.suites.drafts import by_right_drafts, copying, share
 from reasonflow.evals.suites.findings import Breakdown, Findings, Goal, Row
 from reasonflow.evals.suites.regimes import Found, Regime, compare
 from reasonflow.evals.suites.suite import Setting, Suite
+from reasonflow.evals.suites.together import together
 from reasonflow.evals.suites.verdicts import judged
 from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.problems import item_at
@@ -67,11 +69,11 @@ async def run(setting: Setting) -> Findings:
     if "mid" in wanted:
         mid = await run_arm(setting, lm, "mid/sequential", one_go, problems_of("mid", setting.limit))
         rows.append(_row("mid", "one sample", "sequential_accuracy", mid))
-    found = {
-        name: await compare(setting, lm, name, regime, problems_of(name, setting.limit))
-        for name, regime in REGIMES.items()
-        if name in wanted
-    }
+    regimes = [name for name in REGIMES if name in wanted]
+    compared = await together(
+        *(partial(compare, setting, lm, name, REGIMES[name], problems_of(name, setting.limit)) for name in regimes)
+    )
+    found = dict(zip(regimes, compared, strict=True))
     rows += [row for each in found.values() for row in each.rows]
     if "mid" in wanted and "breadth" in wanted:
         rows += await judged(setting, lm, [("mid", mid), ("breadth", found["breadth"].samples)])
@@ -105,7 +107,6 @@ def _row(task: str, arm: str, figure: str, found: Arm, verdicts: Sequence[Sequen
         problems=len(counted),
         total_tokens=found.total_tokens,
         sequential_tokens=found.sequential_tokens,
-        seconds=found.evaluation.wall_s,
     )
 
 

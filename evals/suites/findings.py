@@ -37,8 +37,6 @@ class Row:
     problems: int = 0
     total_tokens: float | None = None
     sequential_tokens: float | None = None
-    seconds: float | None = None
-    """Of the whole evaluation, all problems side by side; None where the row took no evaluation of its own."""
 
     @property
     def difference_figure(self) -> str:

@@ -26,13 +26,11 @@ class Outcome:
     """(problems, samples), 1 for right; a run that failed is wrong."""
     total_tokens: float | None
     sequential_tokens: float | None
-    seconds: float | None = None
-    """Of the evaluation; None of what was read off another one's calls."""
 
 
 def outcome_of(arm: Arm) -> Outcome:
     """What the arm's runs gave."""
-    return Outcome(arm.verdicts, arm.total_tokens, arm.sequential_tokens, arm.evaluation.wall_s)
+    return Outcome(arm.verdicts, arm.total_tokens, arm.sequential_tokens)
 
 
 def samples_of(calls: Sequence[Call]) -> list[Call]:

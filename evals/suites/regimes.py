@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dspy
@@ -18,6 +19,7 @@ from reasonflow.evals.suites.findings import Row
 from reasonflow.evals.suites.matching import rounds_for, samples_for
 from reasonflow.evals.suites.outcomes import Outcome, after_rounds, by_parts, outcome_of, singly, voted
 from reasonflow.evals.suites.suite import Setting
+from reasonflow.evals.suites.together import together
 
 VOTE = "vote"
 FIRST_BATCH = 16
@@ -62,15 +64,22 @@ async def compare(setting: Setting, lm: dspy.LM, name: str, regime: Regime, prob
         of few problems.
     sr: the same runs, looked at after as many rounds as come closest to PDR's sequential tokens.
     """
-    run = _Runs(setting, lm, name, problems)
-    pdr = await run.made("pdr", rf.PDR, widths=regime.widths, workspace_tokens=WORKSPACE_TOKENS, config=regime.config)
+    run, batch = _Runs(setting, lm, name, problems), _Runs(setting, lm, name, problems[:FIRST_BATCH])
+    widths, config = regime.widths, regime.config
+    pdr, tried = await together(
+        partial(run.made, "pdr", rf.PDR, widths=widths, workspace_tokens=WORKSPACE_TOKENS, config=config),
+        partial(batch.made, "sr-first-batch", rf.SequentialRefine, rounds=2, config=config),
+    )
     total, sequential = _known(pdr.total_tokens, name), _known(pdr.sequential_tokens, name)
     sample = _known(mean([call.tokens for call in _of(pdr, "draft")]), name)
     n = samples_for(total, sample)
-    if regime.best_of:
-        samples = await run.made(f"best_of-{n}", rf.BestOfN, n=n, config=regime.config)
-    else:
-        samples = await run.made(f"vote-{n}", rf.SelfConsistency, n=n, config=regime.config)
+    each = _known(mean([call.tokens for call in _of(tried, "loop/refine")]), name)
+    few, many = (rounds_for(tokens, sample, each, most=MOST_ROUNDS) for tokens in (sequential, total))
+    program, folder = (rf.BestOfN, f"best_of-{n}") if regime.best_of else (rf.SelfConsistency, f"vote-{n}")
+    samples, refined = await together(
+        partial(run.made, folder, program, n=n, config=config),
+        partial(run.made, f"sr-{many}", rf.SequentialRefine, rounds=many, config=config),
+    )
     vote = voted(samples)
     rows = [
         _row(name, "single", singly(samples, n), f"mean of {n}", vote),
@@ -79,12 +88,7 @@ async def compare(setting: Setting, lm: dspy.LM, name: str, regime: Regime, prob
     ]
     if regime.best_of:
         rows.append(_row(name, "best_of", outcome_of(samples), f"n={n}", vote))
-    rows.append(_row(name, "pdr", outcome_of(pdr), f"widths={','.join(map(str, regime.widths))}", vote))
-    batch = _Runs(setting, lm, name, problems[:FIRST_BATCH])
-    tried = await batch.made("sr-first-batch", rf.SequentialRefine, rounds=2, config=regime.config)
-    each = _known(mean([call.tokens for call in _of(tried, "loop/refine")]), name)
-    few, many = (rounds_for(tokens, sample, each, most=MOST_ROUNDS) for tokens in (sequential, total))
-    refined = await run.made(f"sr-{many}", rf.SequentialRefine, rounds=many, config=regime.config)
+    rows.append(_row(name, "pdr", outcome_of(pdr), f"widths={','.join(map(str, widths))}", vote))
     rows.append(_row(name, "sr", after_rounds(refined, few), f"rounds={few}", vote))
     rows.append(_row(name, "sr_total", outcome_of(refined), f"rounds={many}", vote))
     return Found(tuple(rows), samples, pdr)
@@ -117,7 +121,6 @@ def _row(regime: str, arm: str, found: Outcome, setting: str, vote: Outcome | No
         problems=len(found.verdicts),
         total_tokens=found.total_tokens,
         sequential_tokens=found.sequential_tokens,
-        seconds=found.seconds,
     )
 
 

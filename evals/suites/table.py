@@ -22,7 +22,7 @@ def _rows(title: str, found: Findings) -> Table:
     shown = Table(title=f"{title}; intervals {CONFIDENCE:.0%}", title_justify="left")
     for name in ("task", "arm", "setting"):
         shown.add_column(name)
-    for name in ("accuracy", "minus the vote's", "total tokens", "sequential", "seconds"):
+    for name in ("accuracy", "minus the vote's", "total tokens", "sequential"):
         shown.add_column(name, justify="right")
     shown.add_column("goal")
     figures, before = found.figures, ""
@@ -45,7 +45,6 @@ def _cells(row: Row) -> tuple[str, ...]:
         _interval(row.difference, "+.3f"),
         _NONE if row.total_tokens is None else f"{row.total_tokens:,.0f}",
         _NONE if row.sequential_tokens is None else f"{row.sequential_tokens:,.0f}",
-        _NONE if row.seconds is None else f"{row.seconds:.1f}",
     )
 
 

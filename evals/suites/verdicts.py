@@ -39,7 +39,6 @@ async def judged(setting: Setting, lm: dspy.LM, solved: Iterable[tuple[str, Arm]
             _row("verdict", scored),
             total_tokens=arm.total_tokens,
             sequential_tokens=arm.sequential_tokens,
-            seconds=arm.evaluation.wall_s,
         )
     ]
     for task, some in candidates.items():
