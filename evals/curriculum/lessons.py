@@ -16,7 +16,7 @@ from reasonflow.evals.curriculum.refined import improved, refined
 from reasonflow.evals.curriculum.roles import MOST_GRADED, Form, fields_answer, style_of, template, template_with
 from reasonflow.evals.curriculum.solving import Piece, in_threads, solved
 from reasonflow.evals.curriculum.tally import tally
-from reasonflow.evals.tasks.chance import between, pick, shuffle
+from reasonflow.evals.tasks.chance import between, pick
 from reasonflow.evals.tasks.grading import grade
 from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.problems import Item
@@ -194,10 +194,3 @@ def cut_alike(drafts: Sequence[str], least: int, greatest: int, random: Random) 
     """Drafts of one cap, as a call's limit cuts them."""
     cap = between(random, least, greatest)
     return [cut(draft, cap) for draft in drafts]
-
-
-def mixed(drafts: Sequence[str], random: Random) -> list[str]:
-    """The drafts in random order."""
-    found = list(drafts)
-    shuffle(random, found)
-    return found

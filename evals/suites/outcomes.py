@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +11,11 @@ from reasonflow.evals.suites.calls import Call
 from reasonflow.evals.suites.part_vote import part_vote
 from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.problems import item_at
+from reasonflow.plan.nodes import Vote
 from reasonflow.prompts.canonical import canonical
+from reasonflow.runtime.joins import vote
 
+_VOTE = Vote(by=None, normalise=canonical)
 SAMPLES = "solve"
 """The step of SelfConsistency and of BestOfN that draws samples."""
 
@@ -49,7 +51,7 @@ def singly(arm: Arm, n: int) -> Outcome:
 
 
 def voted(arm: Arm) -> Outcome:
-    """The plurality of a run's samples, as `rf.vote` counts it: the first seen among equally frequent answers."""
+    """The plurality of a run's samples, as `rf.vote` counts it."""
     return _read(arm, lambda problem, samples: is_right(problem, plurality(samples)))
 
 
@@ -76,10 +78,9 @@ def after_rounds(arm: Arm, rounds: int) -> Outcome:
 
 
 def plurality(samples: Sequence[Call]) -> str | None:
-    """The answer that most samples give; None where none gives one."""
+    """What `rf.vote` gives of the samples' answers; None where none of them has one."""
     answers = [answer for call in samples if (answer := answer_of(call)) is not None]
-    counts = Counter(map(canonical, answers))
-    return next((a for a in answers if canonical(a) == counts.most_common(1)[0][0]), None)
+    return vote(_VOTE, answers) if answers else None
 
 
 def _read(arm: Arm, right: Callable[[Problem, Sequence[Call]], bool]) -> Outcome:

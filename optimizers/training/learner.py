@@ -15,8 +15,6 @@ from reasonflow.optimizers.training.replay import Replayed
 
 CLIP = 1.0
 """Norm of the gradient at most."""
-_LEAST = 1e-3
-"""Weight that a step's learned tokens have together at least."""
 _WARM = 3
 """Steps before one is recorded: everything has its memory by then."""
 
@@ -119,5 +117,5 @@ def _loss(hidden: Tensor, embeddings: Tensor, labels: Tensor, weights: Tensor) -
     each = functional.cross_entropy(
         logits.flatten(0, 1), labels.flatten().long(), ignore_index=IGNORED, reduction="none"
     )
-    # A mean would be no number for rows without a learned token, and one such step ruins the weights.
-    return (each * weights.flatten()).sum() / weights.sum().clamp(min=_LEAST)
+    # A document weighs 1 at least. Rows without one: a mean would be no number, and one such step ruins the weights.
+    return (each * weights.flatten()).sum() / weights.sum().clamp(min=1)

@@ -75,7 +75,7 @@ class Row:
 def pack(documents: Iterator[Encoded], width: int, evened: float = 0.0) -> Iterator[Rows]:
     """Full rows, each document whole and once, in the fullest open row that has room; too long ones are left out.
 
-    Raises InputError where nothing else comes: an endless stream would be searched for ever.
+    evened: as `Train.evened`. Raises InputError where nothing else comes: an endless stream would be searched for ever.
     """
     rows: list[Row] = []
     refused = 0
@@ -131,7 +131,8 @@ def batches(
 ) -> Iterator[Rows]:
     """Endless batches of tensors, made in `workers` processes beside this one; 0: in this one.
 
-    seed: of the stage and of how often it was resumed, below a million; equal ones give equal rows.
+    seed: of the stage and of how often it was resumed, below a million; equal ones give equal rows. evened: as
+        `Train.evened`.
     """
     stream = _Stream(curriculum, stage, seed, width, drafts, evened)
     options: dict[str, Any] = {"prefetch_factor": 4, "persistent_workers": True} if workers else {}

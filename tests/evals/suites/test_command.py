@@ -63,6 +63,8 @@ def test_json_is_one_object_and_the_table_comes_from_the_same_folder(
         (["--suite", "embedded", "--dry-run"], "--dry-run has no meaning"),
         (["--suite", "embedded", "--temperature", "0"], "--temperature has no meaning"),
         (["--suite", "embedded", "--engine", "vllm"], "--engine has no meaning"),
+        (["--suite", "embedded", "--part", "bredth"], "did you mean 'breadth'"),
+        (["pdr", "--part", "breadth"], "--part is of a suite"),
         ([], "there is no program to evaluate"),
         (["--limit", "3"], "there is no program to evaluate"),
     ],

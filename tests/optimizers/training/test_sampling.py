@@ -52,6 +52,12 @@ def test_greedy_batches_equal_single_prompts() -> None:
     assert made.config._attn_implementation == "sdpa"
 
 
+def test_a_single_token_is_a_completion_too() -> None:
+    made, asked = model(), questions()
+    found = dict(sample(made, asked, stop=(3,), longest=1, temperature=0))
+    assert found == {question.address: alone(made, question, 1, (3,)) for question in asked}
+
+
 def test_samples_differ_and_repeat_by_seed() -> None:
     made, asked = model(), [questions()[0]] * 6
     runs = [[tokens for _, tokens in sample(made, asked, stop=(3,), longest=12, seed=seed)] for seed in (1, 1, 2)]
