@@ -179,7 +179,7 @@ def test_completions_add_up_to_the_engines_own_counters(backend: VllmBackend, ru
 @pytest.mark.engine
 def test_an_observer_sees_every_piece_before_its_completion(backend: VllmBackend, run: Run) -> None:
     seen: list[Any] = []
-    sampling = Sampling(max_tokens=20, seed=1, stop=("\n\n\n",))
+    sampling = Sampling(max_tokens=20, seed=1, stop=("\n\n\n",), ignore_eos=True)
     request = Request(prompt=prompt(backend, "Count."), sampling=sampling, n=2, stream=True)
     samples = run(lambda: backend.generate(request, seen.append))
     for index, sample in enumerate(samples):
