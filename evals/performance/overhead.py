@@ -27,8 +27,9 @@ from reasonflow.evals.provenance import commit, hardware, versions
 WIDTHS = (1, 8, 64, 256)
 REPEATS = 7
 
-_SIGNATURE = "question -> answer"
-_QUESTION = "How many primes are below 100?"
+SIGNATURE = "question -> answer"
+QUESTION = "How many primes are below 100?"
+ANSWER = r"There are \boxed{25}."
 _BRANCHES_PER_SAMPLE = 256
 """A sample repeats narrow fan-outs until it holds so many branches: the clock's steps must not show."""
 
@@ -134,7 +135,7 @@ class Branches(rf.Program):
     """One question asked n times, each time as a branch of its own."""
 
     def __init__(self, n: int) -> None:
-        self.solve = rf.Generate(_SIGNATURE)
+        self.solve = rf.Generate(SIGNATURE)
         self.n = n
 
     def plan(self, question: Any) -> Any:
@@ -145,7 +146,7 @@ class DistinctBranches(rf.Program):
     """A question a branch, no two equal: nothing can be fused, so every branch is rendered and sent by itself."""
 
     def __init__(self, n: int) -> None:
-        self.solve = rf.Generate(_SIGNATURE)
+        self.solve = rf.Generate(SIGNATURE)
         self.n = n
 
     def plan(self, questions: Any) -> Any:
@@ -160,7 +161,7 @@ def _ours() -> Iterator[FanOut]:
         def fan_out(width: int) -> None:
             program = program_of(width)
             with dspy.context(lm=lm):
-                _expect(len(program(question=_QUESTION).completions), width)
+                expect(len(program(question=QUESTION).completions), width)
 
         yield fan_out
 
@@ -174,14 +175,14 @@ def _ours_distinct() -> Iterator[FanOut]:
             program = program_of(width)
             questions = [f"How many primes are below {100 + i}?" for i in range(width)]
             with dspy.context(lm=lm):
-                _expect(len(program(questions=questions).completions), width)
+                expect(len(program(questions=questions).completions), width)
 
         yield fan_out
 
 
 @contextmanager
 def _scripted() -> Iterator[dspy.LM]:
-    lm = rf.scripted(r"There are \boxed{25}.")
+    lm = rf.scripted(ANSWER)
     try:
         yield lm
     finally:
@@ -192,7 +193,7 @@ def _scripted() -> Iterator[dspy.LM]:
 
 
 class _NoOp:
-    """DSPy's engine contract, answered with one constant."""
+    """DSPy's engine contract, answered with one constant after so many seconds."""
 
     response = lm15.Response(
         id=None,
@@ -202,7 +203,12 @@ class _NoOp:
         usage=lm15.Usage(input_tokens=100, output_tokens=10),
     )
 
+    def __init__(self, latency_s: float) -> None:
+        self.latency_s = latency_s
+
     def complete(self, request: Any) -> Any:
+        if self.latency_s:
+            time.sleep(self.latency_s)
         return self.response
 
     def stream(self, request: Any) -> Iterator[Any]:
@@ -214,26 +220,29 @@ class _NoOp:
 
 class _AsyncNoOp(_NoOp):
     async def complete(self, request: Any) -> Any:
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
         return self.response
 
     async def aclose(self) -> None:
         """Nothing is held."""
 
 
-def _no_op_lm() -> dspy.LM:
-    return dspy.LM("no-op", engine=_NoOp(), async_engine=_AsyncNoOp(), cache=False)
+def no_op_lm(latency_s: float = 0.0) -> dspy.LM:
+    """DSPy's language model over engines that answer a constant after that time."""
+    return dspy.LM("no-op", engine=_NoOp(latency_s), async_engine=_AsyncNoOp(latency_s), cache=False)
 
 
 @contextmanager
 def _dspy_sync() -> Iterator[FanOut]:
     """`dspy.Parallel` with a thread a branch: what it takes to have all branches at the engine together."""
-    lm, predict, example = _no_op_lm(), dspy.Predict(_SIGNATURE), dspy.Example(question=_QUESTION)
+    lm, predict, example = no_op_lm(), dspy.Predict(SIGNATURE), dspy.Example(question=QUESTION)
     pair = (predict, example.with_inputs("question"))
 
     def fan_out(width: int) -> None:
         with dspy.context(lm=lm):
             parallel = dspy.Parallel(num_threads=width, disable_progress_bar=True)
-            _expect(sum(answer is not None for answer in parallel([pair] * width)), width)
+            expect(sum(answer is not None for answer in parallel([pair] * width)), width)
 
     yield fan_out
 
@@ -241,15 +250,15 @@ def _dspy_sync() -> Iterator[FanOut]:
 @contextmanager
 def _dspy_async() -> Iterator[FanOut]:
     """`acall` gathered on one event loop, which stays open as a server's would."""
-    lm, predict = _no_op_lm(), dspy.Predict(_SIGNATURE)
+    lm, predict = no_op_lm(), dspy.Predict(SIGNATURE)
 
     async def ask(width: int) -> None:
         with dspy.context(lm=lm):
-            _expect(len(await asyncio.gather(*(predict.acall(question=_QUESTION) for _ in range(width)))), width)
+            expect(len(await asyncio.gather(*(predict.acall(question=QUESTION) for _ in range(width)))), width)
 
     with asyncio.Runner() as runner:
         yield lambda width: runner.run(ask(width))
 
 
-def _expect(answers: int, width: int) -> None:
+def expect(answers: int, width: int) -> None:
     assert answers == width, f"{answers} of {width} branches gave an answer"

@@ -31,10 +31,10 @@ TWIN = "embedded-draft"
 MAX_TOKENS = 768
 """Of a call: no solution of these problems is longer."""
 REGIMES = {
-    "noise": Regime(widths=(8,), max_tokens=MAX_TOKENS),
+    "noise": Regime(widths=(4,), max_tokens=MAX_TOKENS),
     "breadth": Regime(widths=(8,), max_tokens=MAX_TOKENS, best_of=True),
     # A solution does not fit one call: only what reads earlier ones can get further.
-    "length": Regime(widths=(8, 8), max_tokens=160),
+    "length": Regime(widths=(4, 4), max_tokens=160),
 }
 GOALS = (
     Goal(figure="sequential_accuracy", least=0.90),
@@ -76,7 +76,7 @@ async def run(setting: Setting) -> Findings:
     found = dict(zip(regimes, compared, strict=True))
     rows += [row for each in found.values() for row in each.rows]
     if "mid" in wanted and "breadth" in wanted:
-        rows += await judged(setting, lm, [("mid", mid), ("breadth", found["breadth"].samples)])
+        rows += await judged(setting, lm, [("mid", mid), ("breadth", found["breadth"].pdr)])
     await _close(lm)
     if "twin" in wanted:
         rows.append(_twin_row(direct))

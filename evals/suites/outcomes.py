@@ -16,8 +16,8 @@ from reasonflow.prompts.canonical import canonical
 from reasonflow.runtime.joins import vote
 
 _VOTE = Vote(by=None, normalise=canonical)
-SAMPLES = "solve"
-"""The step of SelfConsistency and of BestOfN that draws samples."""
+_SAMPLING = frozenset({"draft", "solve"})
+"""The steps that draw samples of the problem's own prompt: PDR's first drafts, SelfConsistency's and BestOfN's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +35,53 @@ def outcome_of(arm: Arm) -> Outcome:
     return Outcome(arm.verdicts, arm.total_tokens, arm.sequential_tokens)
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Samples of each problem's own prompt. They are alike, whichever program drew them, each with seeds of its own."""
+
+    n: int
+    drawn: list[tuple[Problem, tuple[Call, ...]]]
+    """`n` of each problem, fewer where a run failed."""
+
+
+def pool(n: int, *arms: Arm) -> Pool:
+    """The first `n` samples of each problem, of the arms' runs in that order."""
+    drawn = list[tuple[Problem, tuple[Call, ...]]]()
+    for runs in zip(*(arm.runs() for arm in arms), strict=True):
+        samples = [call for _, _, calls in runs for call in samples_of(calls)]
+        drawn.append((runs[0][0], tuple(samples[:n])))
+    return Pool(n, drawn)
+
+
 def samples_of(calls: Sequence[Call]) -> list[Call]:
-    """A run's samples of the problem's own prompt, without what judges them."""
-    return [call for call in calls if call.node == SAMPLES]
+    """A run's samples of the problem's own prompt, without what reads them."""
+    return [call for call in calls if call.node in _SAMPLING]
 
 
-def singly(arm: Arm, n: int) -> Outcome:
-    """Each of a run's `n` samples by itself; one that failed is wrong."""
+def singly(samples: Pool) -> Outcome:
+    """Each of a problem's samples by itself; one that failed is wrong."""
     verdicts, tokens = list[list[float]](), list[int]()
-    for problem, _, calls in arm.runs():
-        right = [float(is_right(problem, answer_of(call))) for call in samples_of(calls)]
-        verdicts.append(right + [0.0] * (n - len(right)))
-        tokens += [call.tokens for call in samples_of(calls)]
+    for problem, drawn in samples.drawn:
+        right = [float(is_right(problem, answer_of(call))) for call in drawn]
+        verdicts.append(right + [0.0] * (samples.n - len(right)))
+        tokens += [call.tokens for call in drawn]
     return Outcome(verdicts, mean(tokens), mean(tokens))
 
 
-def voted(arm: Arm) -> Outcome:
-    """The plurality of a run's samples, as `rf.vote` counts it."""
-    return _read(arm, lambda problem, samples: is_right(problem, plurality(samples)))
+def voted(samples: Pool) -> Outcome:
+    """The plurality of a problem's samples, as `rf.vote` counts it."""
+    return _read(samples, lambda problem, drawn: is_right(problem, plurality(drawn)))
 
 
-def by_parts(arm: Arm) -> Outcome:
+def by_parts(samples: Pool) -> Outcome:
     """The vote quantity by quantity, without a model; see `part_vote`."""
 
-    def right(problem: Problem, samples: Sequence[Call]) -> bool:
+    def right(problem: Problem, drawn: Sequence[Call]) -> bool:
         graph = item_at(problem.id).content
         assert isinstance(graph, Graph), "regimes are of graphs"
-        return part_vote(graph, [solution_of(call) for call in samples]) == graph.answer
+        return part_vote(graph, [solution_of(call) for call in drawn]) == graph.answer
 
-    return _read(arm, right)
+    return _read(samples, right)
 
 
 def after_rounds(arm: Arm, rounds: int) -> Outcome:
@@ -83,13 +101,12 @@ def plurality(samples: Sequence[Call]) -> str | None:
     return vote(_VOTE, answers) if answers else None
 
 
-def _read(arm: Arm, right: Callable[[Problem, Sequence[Call]], bool]) -> Outcome:
-    """A verdict on all samples of each run."""
+def _read(samples: Pool, right: Callable[[Problem, Sequence[Call]], bool]) -> Outcome:
+    """A verdict on all samples of each problem."""
     verdicts, total, longest = list[list[float]](), list[int](), list[int]()
-    for problem, _, calls in arm.runs():
-        samples = samples_of(calls)
-        verdicts.append([float(bool(samples) and right(problem, samples))])
-        if samples:
-            total.append(sum(call.tokens for call in samples))
-            longest.append(max(call.tokens for call in samples))
+    for problem, drawn in samples.drawn:
+        verdicts.append([float(bool(drawn) and right(problem, drawn))])
+        if drawn:
+            total.append(sum(call.tokens for call in drawn))
+            longest.append(max(call.tokens for call in drawn))
     return Outcome(verdicts, mean(total), mean(longest))

@@ -17,7 +17,7 @@ from reasonflow.evals.suites.arms import Arm, accuracy_of, mean, run_arm
 from reasonflow.evals.suites.calls import Call
 from reasonflow.evals.suites.findings import Row
 from reasonflow.evals.suites.matching import rounds_for, samples_for
-from reasonflow.evals.suites.outcomes import Outcome, after_rounds, by_parts, outcome_of, singly, voted
+from reasonflow.evals.suites.outcomes import Outcome, after_rounds, by_parts, outcome_of, pool, singly, voted
 from reasonflow.evals.suites.suite import Setting
 from reasonflow.evals.suites.together import together
 
@@ -49,17 +49,17 @@ class Found:
     """A regime's rows, and the arms that others look into."""
 
     rows: tuple[Row, ...]
-    samples: Arm
-    """Of one prompt, as many as were voted on."""
     pdr: Arm
 
 
 async def compare(setting: Setting, lm: dspy.LM, name: str, regime: Regime, problems: Sequence[Problem]) -> Found:
     """All arms of a regime. What PDR spends on average decides what the others may.
 
-    vote: as many samples as come closest to PDR's total tokens. One costs what one of PDR's own first drafts does: they
-        have the same prompt.
-    single, part_vote, best_of: of the same samples. What the verifier reads comes on top of what they cost.
+    vote: as many samples as come closest to PDR's total tokens: PDR's own first drafts, which have the same prompt, and
+        what is missing.
+    single, part_vote: of the same samples.
+    best_of: as many samples as come closest to PDR's total tokens together with their judgements, which read once more
+        what a sample has cost. The vote takes what it misses from them.
     sr_total: rounds of refinement that come closest to PDR's total tokens. A round costs what it does in a first batch
         of few problems.
     sr: the same runs, looked at after as many rounds as come closest to PDR's sequential tokens.
@@ -75,23 +75,26 @@ async def compare(setting: Setting, lm: dspy.LM, name: str, regime: Regime, prob
     n = samples_for(total, sample)
     each = _known(mean([call.tokens for call in _of(tried, "loop/refine")]), name)
     few, many = (rounds_for(tokens, sample, each, most=MOST_ROUNDS) for tokens in (sequential, total))
-    program, folder = (rf.BestOfN, f"best_of-{n}") if regime.best_of else (rf.SelfConsistency, f"vote-{n}")
-    samples, refined = await together(
-        partial(run.made, folder, program, n=n, config=config),
+    missing = max(1, n - widths[0])
+    more = max(missing, samples_for(total, 2 * sample)) if regime.best_of else missing
+    program, folder = (rf.BestOfN, f"best_of-{more}") if regime.best_of else (rf.SelfConsistency, f"more-{more}")
+    drawn, refined = await together(
+        partial(run.made, folder, program, n=more, config=config),
         partial(run.made, f"sr-{many}", rf.SequentialRefine, rounds=many, config=config),
     )
+    samples = pool(n, pdr, drawn)
     vote = voted(samples)
     rows = [
-        _row(name, "single", singly(samples, n), f"mean of {n}", vote),
+        _row(name, "single", singly(samples), f"mean of {n}", vote),
         _row(name, VOTE, vote, f"n={n}"),
         _row(name, "part_vote", by_parts(samples), f"n={n}", vote),
     ]
     if regime.best_of:
-        rows.append(_row(name, "best_of", outcome_of(samples), f"n={n}", vote))
+        rows.append(_row(name, "best_of", outcome_of(drawn), f"n={more}", vote))
     rows.append(_row(name, "pdr", outcome_of(pdr), f"widths={','.join(map(str, widths))}", vote))
     rows.append(_row(name, "sr", after_rounds(refined, few), f"rounds={few}", vote))
     rows.append(_row(name, "sr_total", outcome_of(refined), f"rounds={many}", vote))
-    return Found(tuple(rows), samples, pdr)
+    return Found(tuple(rows), pdr)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reasonflow.evals.performance.cancel import Cancelling, Trial
+    from reasonflow.evals.performance.fanout import FanOuts
     from reasonflow.evals.performance.http import Http
     from reasonflow.evals.performance.overhead import Overhead
 
@@ -44,6 +45,30 @@ def overhead(
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
         _print_table(result)
+
+
+@app.command()
+def fanout(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each arm at each width; the median counts.")] = 5,
+) -> None:
+    """Wall time of a fan-out on an engine that takes 200 ms for any number of branches, over those 200 ms.
+
+    Ours beside the same engine with asyncio.gather by hand, and beside DSPy's own two ways to fan out.
+
+    Examples:
+
+      reasonflow bench fanout
+
+      reasonflow bench fanout --repeats 3 --json
+    """
+    from reasonflow.evals.performance.fanout import measure_fanout
+
+    result = measure_fanout(repeats=repeats)
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        _print_fanouts(result)
 
 
 @app.command()
@@ -113,6 +138,24 @@ def _print_http(result: Http) -> None:
     for arm, times in result.cpu_ms.items():
         spread = f"{result.median(arm):.3f} ({min(times):.3f} to {max(times):.3f})"
         table.add_row(arm, spread, f"{result.ratio(arm):.2f}")
+    console = Console(width=140)
+    console.print(table, highlight=False)
+    _print_made_of(console, result.repeats, {**result.hardware, **result.versions}, result.commit)
+
+
+def _print_fanouts(result: FanOuts) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    arms, widths = (list(dict.fromkeys(keys)) for keys in zip(*result.wall_s, strict=True))
+    title = f"Wall time over the engine's {result.latency_s:g} s: median (least to most)"
+    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
+    table.add_column("branches", justify="right", no_wrap=True)
+    for arm in arms:
+        table.add_column(str(arm), justify="right", no_wrap=True)
+    for width in widths:
+        found = [result.over_ideal(arm, width) for arm in arms]
+        table.add_row(str(width), *(f"{middle:.2f} ({least:.2f} to {most:.2f})" for middle, least, most in found))
     console = Console(width=140)
     console.print(table, highlight=False)
     _print_made_of(console, result.repeats, {**result.hardware, **result.versions}, result.commit)

@@ -19,6 +19,7 @@ from reasonflow.evals import suites
 from reasonflow.evals.suites.arms import Arm, accuracy_of, run_arm
 from reasonflow.evals.suites.embedded import GOALS, REGIMES, SUITE, problems_of
 from reasonflow.evals.suites.findings import Findings
+from reasonflow.evals.suites.outcomes import pool, singly, voted
 from reasonflow.evals.suites.suite import Setting
 from tests.evals.suites.solver import solver
 
@@ -107,8 +108,9 @@ def test_differences_are_those_of_the_accuracies(whole: tuple[Path, Engines, Fin
 def test_breakdowns_count_every_run(whole: tuple[Path, Engines, Findings]) -> None:
     found = {breakdown.name: breakdown.rows for breakdown in whole[2].breakdowns}
     for row in found["pdr_by_right_drafts"]:
-        assert list(row) == ["regime", *map(str, range(9))]
-        assert sum(row[str(number)].of for number in range(9)) == LIMIT
+        numbers = list(map(str, range(REGIMES[row["regime"]].widths[-1] + 1)))
+        assert list(row) == ["regime", *numbers]
+        assert sum(row[number].of for number in numbers) == LIMIT
     for row in found["copying"]:
         assert row["copied"].value == pytest.approx(row["copied, right"].value + row["copied, wrong"].value)
         kinds = ("copied, right", "copied, wrong", "new, right", "new, wrong")
@@ -163,13 +165,36 @@ def test_what_is_read_off_is_what_a_run_of_its_own_gives(whole: tuple[Path, Engi
         return anyio.run(partial(run_arm, setting, engines.open("embedded"), "alone", program, problems))
 
     vote, sr = rows["breadth", "vote"], rows["breadth", "sr"]
-    alone = run_alone(rf.SelfConsistency(n=int(vote.setting.removeprefix("n=")), config=config))
-    assert vote.result is not None
-    assert accuracy_of(alone.verdicts) == vote.result
-    assert (alone.total_tokens, alone.sequential_tokens) == (vote.total_tokens, vote.sequential_tokens)
+    n = int(vote.setting.removeprefix("n="))
+    alone = run_alone(rf.SelfConsistency(n=n, config=config))
+    read = voted(pool(n, alone))
+    assert read.verdicts == alone.verdicts
+    assert (read.total_tokens, read.sequential_tokens) == (alone.total_tokens, alone.sequential_tokens)
     alone = run_alone(rf.SequentialRefine(rounds=int(sr.setting.removeprefix("rounds=")), config=config))
     assert accuracy_of(alone.verdicts) == sr.result
     assert (alone.total_tokens, alone.sequential_tokens) == (sr.total_tokens, sr.sequential_tokens)
+
+
+def test_a_pool_takes_one_arms_samples_after_the_others_and_none_twice(tmp_path: Path) -> None:
+    engines, problems = Engines(slips=0.9), problems_of("noise", LIMIT)
+
+    def run_alone(folder: str, program: dspy.Module) -> Arm:
+        setting = setting_of(tmp_path, engines)
+        return anyio.run(partial(run_arm, setting, engines.open("embedded"), folder, program, problems))
+
+    pdr, more = run_alone("pdr", rf.PDR(widths=(4, 2))), run_alone("more", rf.SelfConsistency(n=3))
+    pooled = pool(6, pdr, more)
+    for (problem, drawn), (same, _, first), (_, _, second) in zip(pooled.drawn, pdr.runs(), more.runs(), strict=True):
+        assert problem == same
+        assert drawn == (*first[:4], *second[:2])
+        assert len({call.text for call in drawn}) == 6
+
+
+def test_a_sample_that_failed_is_a_wrong_one(tmp_path: Path) -> None:
+    engines, problems = Engines(slips=0.0), problems_of("noise", 2)
+    setting = setting_of(tmp_path, engines)
+    arm = anyio.run(partial(run_arm, setting, engines.open("embedded"), "two", rf.SelfConsistency(n=2), problems))
+    assert singly(pool(3, arm)).verdicts == [[1.0, 1.0, 0.0]] * 2
 
 
 def test_where_every_run_fails_there_is_nothing_to_match(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def prompt(backend: Backend, text: str, at_least: int = 0) -> Prompt:
 
 def test_a_backend_is_lazy_and_knows_its_sizes() -> None:
     backend = VllmBackend("embedded")
-    assert (backend.model, backend.window, backend.block_size, backend.max_running) == ("embedded", 8192, 32, 64)
+    assert (backend.model, backend.window, backend.block_size, backend.max_running) == ("embedded", 8192, 32, 128)
     assert isinstance(backend.fingerprint()["engine"], str)
     assert backend.capabilities.token_prompts
     zeros = Counters(prompt_tokens=0, cached_tokens=0, output_tokens=0, running=0, waiting=0)
@@ -220,13 +220,16 @@ def test_an_observer_that_wants_no_pieces_hears_of_every_end_once(backend: VllmB
 @pytest.mark.engine
 @pytest.mark.parametrize("stream", [False, True])
 def test_cancelling_frees_the_engine_and_tells_how_far_it_came(backend: VllmBackend, run: Run, stream: bool) -> None:
+    most = backend.max_running
+    n = most + 6
+
     async def main() -> tuple[Counters, Counters, Counters, list[Any]]:
         before = await backend.counters()
         seen: list[Any] = []
         endless = Sampling(max_tokens=2000, ignore_eos=True)
-        request = Request(prompt=prompt(backend, f"Talk {stream}."), sampling=endless, n=70, stream=stream)
+        request = Request(prompt=prompt(backend, f"Talk {stream}."), sampling=endless, n=n, stream=stream)
         task = asyncio.create_task(backend.generate(request, seen.append))
-        while (during := await backend.counters()).output_tokens < before.output_tokens + 64 * 3:  # noqa: ASYNC110
+        while (during := await backend.counters()).output_tokens < before.output_tokens + most * 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -234,14 +237,14 @@ def test_cancelling_frees_the_engine_and_tells_how_far_it_came(backend: VllmBack
         return before, during, await backend.counters(), seen
 
     before, during, after, seen = run(main)
-    assert (during.running, during.waiting) == (64, 6)
+    assert (during.running, during.waiting) == (most, 6)
     assert (after.running, after.waiting) == (0, 0)
     ends = dict(item for item in seen if not isinstance(item, Piece))
-    assert sorted(ends) == list(range(70))
-    assert len([item for item in seen if not isinstance(item, Piece)]) == 70
+    assert sorted(ends) == list(range(n))
+    assert len([item for item in seen if not isinstance(item, Piece)]) == n
     assert {end.finish_reason for end in ends.values()} == {"cancelled"}
     begun = [end for end in ends.values() if end.output_tokens]
-    assert len(begun) == 64
+    assert len(begun) == most
     assert all(end.output_tokens == len(end.tokens) < 2000 for end in begun)
     assert any(end.text for end in begun)
     assert {end.prompt_tokens for end in ends.values() if not end.output_tokens} == {0}

@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from reasonflow.cli.bench import app
-from reasonflow.evals.performance import cancel, http, overhead
+from reasonflow.evals.performance import cancel, fanout, http, overhead
 from reasonflow.evals.performance.cancel import ARMS, Cancelling, Trial
+from reasonflow.evals.performance.fanout import FanOuts
 from reasonflow.evals.performance.http import Http
 from reasonflow.evals.performance.overhead import Measurement, Overhead
 
@@ -128,3 +129,31 @@ def test_http_as_a_table_shows_the_ratio(clients: list[int]) -> None:
     assert result.exit_code == 0
     assert "1.20" in result.stdout
     assert "aiohttp 3.14.5" in result.stdout
+
+
+@pytest.fixture
+def fan_outs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The benchmark of fan-outs replaced by figures; the repeats it was asked for."""
+    seen: list[int] = []
+
+    def measure(*, repeats: int) -> FanOuts:
+        seen.append(repeats)
+        walls = {("ours", 256): (0.21, 0.22, 0.3), ("dspy", 256): (0.5, 0.6, 0.7)}
+        return FanOuts(wall_s=walls, latency_s=0.2, repeats=repeats, versions={"dspy": "3.4.1"})
+
+    monkeypatch.setattr(fanout, "measure_fanout", measure)
+    return seen
+
+
+def test_fan_outs_as_json_have_one_flat_map_of_figures(fan_outs: list[int]) -> None:
+    result = CliRunner().invoke(app, ["fanout", "--json", "--repeats", "3"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["figures"] == {"ours_over_ideal_256": 1.1, "dspy_over_ideal_256": 3.0}
+    assert fan_outs == [3]
+
+
+def test_fan_outs_as_a_table_show_the_spread(fan_outs: list[int]) -> None:
+    result = CliRunner().invoke(app, ["fanout"])
+    assert result.exit_code == 0
+    assert "1.10 (1.05 to 1.50)" in result.stdout
+    assert "dspy 3.4.1" in result.stdout
