@@ -93,7 +93,9 @@ def test_the_version(reasonflow: Callable[..., int], capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == f"reasonflow {rf.__version__}\n"
 
 
-@pytest.mark.parametrize("words", ["run", "eval", "explain", "models", "doctor", "bench overhead", "bench fanout", "bench cancel"])
+@pytest.mark.parametrize(
+    "words", ["run", "eval", "explain", "models", "doctor", "bench overhead", "bench fanout", "bench cancel"]
+)
 def test_every_command_has_examples(
     words: str, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
