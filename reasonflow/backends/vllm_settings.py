@@ -26,7 +26,8 @@ CPU_CACHE_GIB = 2.0
 CPU_OVERHEAD = 1.5 * GIB
 """What an engine's libraries and buffers take beside weights and cache."""
 CPU_MAX_RUNNING = 128
-"""Two cores without AVX-512 wrote 1,070 tokens/s of the built-in model at 64, 1,250 at 128, 1,220 to 1,500 at 256."""
+"""Two cores without AVX-512 wrote 1,070 tokens/s of the built-in model at 64, 1,250 at 128 and 1,220 to 1,500 at 256,
+after prompts of 250 tokens."""
 GPU_MAX_RUNNING = 256
 GPU_BATCHED_TOKENS = 8192
 """With vLLM's own 2048 and 128 running, prefill and decoding starve an H100."""

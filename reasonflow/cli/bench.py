@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from reasonflow.evals.performance.fanout import FanOuts
     from reasonflow.evals.performance.http import Http
     from reasonflow.evals.performance.overhead import Overhead
+
+Result = TypeVar("Result", "Cancelling", "FanOuts", "Http", "Overhead")
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of ReasonFlow itself.")
 
@@ -41,10 +43,7 @@ def overhead(
     from reasonflow.evals.performance.overhead import measure_overhead
 
     result = measure_overhead(repeats=repeats)
-    if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2))
-    else:
-        _print_table(result)
+    _show(result, as_json, _print_table)
 
 
 @app.command()
@@ -65,10 +64,7 @@ def fanout(
     from reasonflow.evals.performance.fanout import measure_fanout
 
     result = measure_fanout(repeats=repeats)
-    if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2))
-    else:
-        _print_fanouts(result)
+    _show(result, as_json, _print_fanouts)
 
 
 @app.command()
@@ -96,10 +92,7 @@ def cancel(
     from reasonflow.evals.performance.cancel import measure_cancel
 
     result = measure_cancel(open_lm(model, verbose=verbose), repeats=repeats)
-    if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2))
-    else:
-        _print_cancelling(result)
+    _show(result, as_json, _print_cancelling)
 
 
 @app.command()
@@ -120,10 +113,14 @@ def http(
     from reasonflow.evals.performance.http import measure_http
 
     result = measure_http(repeats=repeats)
+    _show(result, as_json, _print_http)
+
+
+def _show(result: Result, as_json: bool, table: Callable[[Result], None]) -> None:
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
-        _print_http(result)
+        table(result)
 
 
 def _print_http(result: Http) -> None:
