@@ -30,17 +30,17 @@ from reasonflow.evals.tasks.solutions import threads_pay
 from reasonflow.optimizers.training.examples import Encoded, Question
 
 LEXICONS = {"market": 0.8, "harbour": 0.1, "syllables": 0.1}
-_ANY = "mid,width=1..10,depth=1..8,distractors=0..4,words=24..64"
+_ANY = "mid,width=1..10,depth=1..8,distractors=0..8,words=24..64"
+_NOISE, _MANY = "noise,distractors=2..8", "breadth,width=6..10,distractors=0..8"
+_DEEPER, _LENGTH = "breadth,width=8..10,depth=3..4,distractors=0..2", "length,depth=7..12"
 SOLVED = {
-    "direct": 0.05, "easy": 0.05, "mid": 0.26, "hard": 0.16, "noise": 0.1, "breadth": 0.14, "length": 0.1,
+    "direct": 0.05, "easy": 0.05, "mid": 0.22, "hard": 0.12, _NOISE: 0.16, _MANY: 0.14, _DEEPER: 0.04, _LENGTH: 0.08,
     "threads": 0.04, _ANY: 0.1,
 }  # fmt: skip
 """Share of each mix among the problems that are solved in one go."""
-DRAFTED = {
-    "easy": 0.05, "mid": 0.22, "noise": 0.18, "hard": 0.12, "breadth": 0.18, "breadth,depth=4..5": 0.08, "length": 0.17,
-}  # fmt: skip
+DRAFTED = {"easy": 0.05, "mid": 0.2, _NOISE: 0.2, "hard": 0.1, _MANY: 0.22, _DEEPER: 0.08, _LENGTH: 0.15}
 """The same among problems with drafts."""
-HARDER = {"mid": 0.08, "noise": 0.14, "hard": 0.24, "breadth": 0.22, "breadth,depth=4..5": 0.18, "length": 0.14}
+HARDER = {"mid": 0.08, _NOISE: 0.2, "hard": 0.18, _MANY: 0.26, _DEEPER: 0.16, _LENGTH: 0.12}
 """The same among the problems for which the model writes drafts of its own: those it does not always get right."""
 
 SOLVING = {"solve": 0.6, "constraints": 0.08, "thread": 0.09, "direct": 0.02}

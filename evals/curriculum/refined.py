@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from random import Random
 
 from reasonflow.evals.curriculum.tally import Counts, agreed, settled, tally
 from reasonflow.evals.tasks.graph import Graph
-from reasonflow.evals.tasks.solutions import direct, in_order, line
+from reasonflow.evals.tasks.reading import final_answer
+from reasonflow.evals.tasks.solutions import direct, in_order, line, solution
+
+_CITED = re.compile(r"[a-z]+(?: [a-z]+)* = \d+")
+"""A line that says a value and not what it is made of."""
 
 
 def refined(graph: Graph, known: Mapping[str, Counts], drafts: int, random: Random) -> str:
@@ -24,7 +29,13 @@ def refined(graph: Graph, known: Mapping[str, Counts], drafts: int, random: Rand
 
 
 def improved(graph: Graph, attempt: str, random: Random) -> str:
-    """The same out of a single attempt, which settles whatever is right in it; its answer is always derived anew."""
+    """The same out of a single attempt, which settles whatever is right in it; its answer is always derived anew.
+
+    An attempt that came to its end in full lines is written anew in full: the next round can check those lines; cited
+    ones it could only believe.
+    """
+    if final_answer(attempt) is not None and not any(_CITED.fullmatch(line) for line in attempt.split("\n")):
+        return solution(graph, random)
     return _derived(graph, tally([attempt]), 1, random)
 
 

@@ -34,7 +34,7 @@ REGIMES = {
     "noise": Regime(widths=(4,), max_tokens=MAX_TOKENS),
     "breadth": Regime(widths=(8,), max_tokens=MAX_TOKENS, best_of=True),
     # A solution does not fit one call: only what reads earlier ones can get further.
-    "length": Regime(widths=(4, 4), max_tokens=160),
+    "length": Regime(widths=(4, 4), max_tokens=128),
 }
 GOALS = (
     Goal(figure="sequential_accuracy", least=0.90),

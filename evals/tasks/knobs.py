@@ -105,12 +105,12 @@ MIXES: Mapping[str, tuple[AnyKnobs, ...]] = {
     "easy": (Knobs(width=(2, 2), depth=(2, 3), shuffle=False),),
     "mid": (Knobs(width=(3, 4), depth=(3, 5), distractors=(0, 2)),),
     "hard": (Knobs(width=(4, 6), depth=(5, 8), distractors=(2, 4)),),
-    # Parts of some length: one sample of a small model goes wrong somewhere, and drafts differ in where.
-    "noise": (Knobs(width=(4, 6), depth=(5, 7), distractors=(1, 3)),),
+    # `mid` among quantities that are of no use: a small model goes wrong here and there, and samples differ in where.
+    "noise": (Knobs(width=(3, 4), depth=(3, 5), distractors=(6, 8)),),
     # Many short parts: one draft seldom has all of them right, several have each of them right.
-    "breadth": (Knobs(width=(8, 10), depth=(3, 4)),),
+    "breadth": (Knobs(width=(6, 8), depth=(2, 3), distractors=(6, 8)),),
     # Few long parts: the solution does not fit the cap of one call.
-    "length": (Knobs(width=(2, 3), depth=(10, 12)),),
+    "length": (Knobs(width=(2, 3), depth=(7, 9)),),
     # Little enough to be computed without writing.
     "direct": (Knobs(width=(1, 2), depth=(1, 3)),),
     # Every part is worth a thread.

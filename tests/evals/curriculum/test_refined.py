@@ -12,6 +12,7 @@ from reasonflow.evals.curriculum.refined import improved, refined
 from reasonflow.evals.curriculum.tally import Counts, agreed, settled, tally
 from reasonflow.evals.tasks.grading import grade
 from reasonflow.evals.tasks.graph import Graph
+from reasonflow.evals.tasks.reading import final_answer
 from reasonflow.evals.tasks.solutions import solution
 from tests.evals.curriculum.draft_makers import GRAPHS, drafts_of, graph_of, problem
 
@@ -65,18 +66,24 @@ def test_an_improvement_of_any_attempt_is_right_in_every_line(mix: str) -> None:
     random = Random(mix)
     for index in range(40):
         found = problem(mix, index)
-        (attempt,) = drafts_of(found, random, 1)
-        check(graph_of(found), improved(graph_of(found), attempt, random), tally([attempt]), 1)
+        graph, (attempt,) = graph_of(found), drafts_of(found, random, 1)
+        whole = final_answer(attempt) is not None
+        known = {} if whole else tally([attempt])
+        check(graph, improved(graph, attempt, random), known, 1)
 
 
 @pytest.mark.parametrize("mix", GRAPHS)
-def test_of_a_right_attempt_only_the_answer_is_derived_anew(mix: str) -> None:
+def test_a_whole_attempt_is_written_anew_in_full_and_one_that_cites_is_cited(mix: str) -> None:
     graph = graph_of(problem(mix, 1))
-    text = improved(graph, solution(graph, Random(1)), Random(2))
-    *cited, last = grade(graph, text).findings
+    attempt = solution(graph, Random(1))
+    assert set(improved(graph, attempt, Random(2)).split("\n")) == set(attempt.split("\n"))
+    name, value = graph.needed[0].name, graph.needed[0].value
+    cites = refined(graph, {name: ((value, 2),)}, 2, Random(3))
+    assert f"{name} = {value}\n" in cites
+    *cited, last = grade(graph, improved(graph, cites, Random(2))).findings
+    assert cited
     assert not any(finding.statement.numbers for finding in cited)
-    assert last.statement.name == graph.asked
-    assert last.statement.numbers
+    assert (last.statement.name, bool(last.statement.numbers)) == (graph.asked, True)
 
 
 def test_nothing_known_gives_a_whole_solution_in_different_orders() -> None:
