@@ -53,6 +53,10 @@ STAGES: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
 PLAIN: Mapping[str, Mapping[str, float]] = {"grow": {"direct": 0.2, "easy": 0.3, "mid": 0.5}}
 """Shares of mixes in the stage of plain solving that comes first: which name belongs to which sentence is learned on
 short problems, and hardly ever on long ones alone."""
+_CAREFUL = 0.5
+"""Share of solutions in `PLAIN` whose lines name their operands before they state their values. A plain line takes two
+lookups at once: which quantities, and which values they have. Written one after the other they are learned sooner: the
+loss on plain solutions was 0.10 after 56 million tokens, and 0.25 without them, on its plateau."""
 AT_ONCE = {"direct": 0.3, "direct,width=1,depth=2..3": 0.45, "direct,width=2,depth=1..2": 0.25}
 """The same for the twin. In two of three problems of `direct` the answer is a number that stands in the text."""
 _OWN = 0.65
@@ -161,7 +165,7 @@ def _lessons(stage: str, random: Random, seed: int, drafts: Path | None) -> Iter
     if stage in PLAIN:
         draw = _Problems(PLAIN[stage], random, seed)
         while True:
-            yield teacher.solve_plainly(draw())
+            yield teacher.solve_plainly(draw(), "careful" if random.random() < _CAREFUL else "")
     if stage not in STAGES:
         known = ", ".join([*PLAIN, *STAGES, "direct"])
         raise InputError(f"the curriculum has no stage {stage!r}", fix=f"one of {known}")

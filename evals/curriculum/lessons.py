@@ -63,10 +63,10 @@ class Teacher:
         pieces = solved(item, behaviour, self.random)
         return self._told("solve", {"problem": item.text}, pieces, form, item.answer, behaviour, demos)
 
-    def solve_plainly(self, item: Item) -> Lesson:
-        """A solution as most prompts ask for it: free form, no demonstrations, no demands."""
-        pieces = [Piece(item.solution(self.random))]
-        return self._told("solve", {"problem": item.text}, pieces, self._layout(), item.answer)
+    def solve_plainly(self, item: Item, behaviour: Behaviour = "") -> Lesson:
+        """A solution as most prompts ask for it: free form, no demonstrations; no demands but that behaviour."""
+        pieces = solved(item, behaviour, self.random)
+        return self._told("solve", {"problem": item.text}, pieces, self._layout(), item.answer, behaviour)
 
     def thread(self, item: Item) -> Lesson:
         """The threaded form. Raises InputError where threads do not pay."""

@@ -81,12 +81,12 @@ RECIPES: Mapping[str, Recipe] = {
         model=Shape(layers=8, hidden=256, heads=8, kv_heads=4, ffn=768, vocabulary=_VOCABULARY),
         curriculum=f"{_CURRICULUM}:EMBEDDED",
         stages=(
-            Train("grow", 150_000_000),
+            Train("grow", 120_000_000),
             Train("solve", 400_000_000),
             Draft("drafts-1", 500),
-            Train("refine", 180_000_000, drafts="drafts-1", evened=0.5),
+            Train("refine", 190_000_000, drafts="drafts-1", evened=0.5),
             Draft("drafts-2", 500),
-            Train("refine", 260_000_000, drafts="drafts-2", evened=0.5),
+            Train("refine", 280_000_000, drafts="drafts-2", evened=0.5),
         ),
     ),
     "embedded-draft": Recipe(
