@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 
 def samples_for(total: float, sample: float, *, least: int = 2) -> int:
     """How many samples come closest to `total` tokens: total ÷ sample, rounded.
@@ -11,11 +14,18 @@ def samples_for(total: float, sample: float, *, least: int = 2) -> int:
     return max(least, round(total / sample))
 
 
-def rounds_for(tokens: float, first: float, each: float, *, most: int | None = None) -> int:
-    """How many rounds after a first call come closest to `tokens`: (tokens − first) ÷ each, rounded, at least one.
+def rounds_for(tokens: float, first: float, written: float, *, most: int) -> int:
+    """How many rounds of refinement after a first call spend at least `tokens`, at least one and at most `most`.
 
-    first, each: mean tokens of the first call and of a round, which hold whatever the number of rounds is: a round
-    reads the problem and the solution before it, and nothing else.
+    A round reads the problem and the solution before it and writes another: it is taken to cost as much as the first
+    call and once more what that has written. first: mean tokens of the first call; written: its generated ones.
     """
-    found = max(1, round((tokens - first) / each))
-    return found if most is None else min(found, most)
+    return min(most, max(1, math.ceil((tokens - first) / (first + written))))
+
+
+def closest(spent: Sequence[float], tokens: float) -> int:
+    """The number of rounds, at least one, whose spending comes closest to `tokens`.
+
+    spent: mean tokens after no round, one round, and so on; at least two numbers.
+    """
+    return min(range(1, len(spent)), key=lambda rounds: abs(spent[rounds] - tokens))

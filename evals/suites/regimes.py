@@ -14,16 +14,22 @@ from reasonflow.errors import RunError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.statistics import paired_difference
 from reasonflow.evals.suites.arms import Arm, accuracy_of, mean, run_arm
-from reasonflow.evals.suites.calls import Call
 from reasonflow.evals.suites.findings import Row
-from reasonflow.evals.suites.matching import rounds_for, samples_for
-from reasonflow.evals.suites.outcomes import Outcome, after_rounds, by_parts, outcome_of, pool, singly, voted
+from reasonflow.evals.suites.matching import closest, rounds_for, samples_for
+from reasonflow.evals.suites.outcomes import (
+    Outcome,
+    after_rounds,
+    by_parts,
+    outcome_of,
+    pool,
+    samples_of,
+    singly,
+    voted,
+)
 from reasonflow.evals.suites.suite import Setting
 from reasonflow.evals.suites.together import together
 
 VOTE = "vote"
-FIRST_BATCH = 16
-"""Problems on which a round of refinement is measured."""
 MOST_ROUNDS = 32
 WORKSPACE_TOKENS = 256
 
@@ -60,28 +66,25 @@ async def compare(setting: Setting, lm: dspy.LM, name: str, regime: Regime, prob
     single, part_vote: of the same samples.
     best_of: as many samples as come closest to PDR's total tokens together with their judgements, which read once more
         what a sample has cost. The vote takes what it misses from them.
-    sr_total: rounds of refinement that come closest to PDR's total tokens. A round costs what it does in a first batch
-        of few problems.
-    sr: the same runs, looked at after as many rounds as come closest to PDR's sequential tokens.
+    sr_total, sr: sequential refinement after as many rounds as come closest to PDR's total and to its sequential
+        tokens; both are read off the same runs.
     """
-    run, batch = _Runs(setting, lm, name, problems), _Runs(setting, lm, name, problems[:FIRST_BATCH])
-    widths, config = regime.widths, regime.config
-    pdr, tried = await together(
-        partial(run.made, "pdr", rf.PDR, widths=widths, workspace_tokens=WORKSPACE_TOKENS, config=config),
-        partial(batch.made, "sr-first-batch", rf.SequentialRefine, rounds=2, config=config),
-    )
+    run, widths, config = _Runs(setting, lm, name, problems), regime.widths, regime.config
+    pdr = await run.made("pdr", rf.PDR, widths=widths, workspace_tokens=WORKSPACE_TOKENS, config=config)
     total, sequential = _known(pdr.total_tokens, name), _known(pdr.sequential_tokens, name)
-    sample = _known(mean([call.tokens for call in _of(pdr, "draft")]), name)
+    drafts = [call for _, _, calls in pdr.runs() for call in samples_of(calls)]
+    sample = _known(mean([call.tokens for call in drafts]), name)
     n = samples_for(total, sample)
-    each = _known(mean([call.tokens for call in _of(tried, "loop/refine")]), name)
-    few, many = (rounds_for(tokens, sample, each, most=MOST_ROUNDS) for tokens in (sequential, total))
+    rounds = rounds_for(total, sample, _known(mean([call.output_tokens for call in drafts]), name), most=MOST_ROUNDS)
     missing = max(1, n - widths[0])
     more = max(missing, samples_for(total, 2 * sample)) if regime.best_of else missing
     program, folder = (rf.BestOfN, f"best_of-{more}") if regime.best_of else (rf.SelfConsistency, f"more-{more}")
     drawn, refined = await together(
         partial(run.made, folder, program, n=more, config=config),
-        partial(run.made, f"sr-{many}", rf.SequentialRefine, rounds=many, config=config),
+        partial(run.made, f"sr-{rounds}", rf.SequentialRefine, rounds=rounds, config=config),
     )
+    spent = [_known(after_rounds(refined, done).total_tokens, name) for done in range(rounds + 1)]
+    few, many = closest(spent, sequential), closest(spent, total)
     samples = pool(n, pdr, drawn)
     vote = voted(samples)
     rows = [
@@ -93,7 +96,7 @@ async def compare(setting: Setting, lm: dspy.LM, name: str, regime: Regime, prob
         rows.append(_row(name, "best_of", outcome_of(drawn), f"n={more}", vote))
     rows.append(_row(name, "pdr", outcome_of(pdr), f"widths={','.join(map(str, widths))}", vote))
     rows.append(_row(name, "sr", after_rounds(refined, few), f"rounds={few}", vote))
-    rows.append(_row(name, "sr_total", outcome_of(refined), f"rounds={many}", vote))
+    rows.append(_row(name, "sr_total", after_rounds(refined, many), f"rounds={many}", vote))
     return Found(tuple(rows), pdr)
 
 
@@ -125,11 +128,6 @@ def _row(regime: str, arm: str, found: Outcome, setting: str, vote: Outcome | No
         total_tokens=found.total_tokens,
         sequential_tokens=found.sequential_tokens,
     )
-
-
-def _of(arm: Arm, node: str) -> list[Call]:
-    """Every call of that step."""
-    return [call for _, _, calls in arm.runs() for call in calls if call.node == node]
 
 
 def _known(tokens: float | None, regime: str) -> float:
