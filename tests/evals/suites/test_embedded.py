@@ -200,7 +200,7 @@ def test_a_sample_that_failed_is_a_wrong_one(tmp_path: Path) -> None:
 def test_where_every_run_fails_there_is_nothing_to_match(tmp_path: Path) -> None:
     engines = Engines()
     engines.answers = lambda *_: ValueError("no answer")
-    with pytest.raises(RunError, match="no run of the regime '.*' came to its end"):
+    with pytest.raises(RunError, match=r"no run of the regime '[a-z]+' came to its end"):
         made(tmp_path, engines, limit=1)
 
 
