@@ -31,8 +31,19 @@ def call(lm: dspy.LM, program: rf.Program, **inputs: Any) -> Run:
     return run
 
 
+class Samples(rf.Program):
+    """Texts of one prompt, whatever they say: what is counted is tokens."""
+
+    def __init__(self, n: int, tokens: int) -> None:
+        self.say = rf.Generate("problem -> reply", style="text", min_tokens=tokens, max_tokens=tokens, ignore_eos=True)
+        self.n = n
+
+    def plan(self, problem: Any) -> Any:
+        return self.say(problem=problem, n=self.n)
+
+
 def test_siblings_of_a_cold_prompt_share_all_its_full_blocks(embedded_lm: dspy.LM) -> None:
-    run = call(embedded_lm, rf.SelfConsistency(n=8), problem=f"A cold prompt, number 1. {FACTS} How many in box 3?")
+    run = call(embedded_lm, Samples(8, 16), problem=f"A cold prompt, number 1. {FACTS} How many in box 3?")
     block = embedded_lm.engine.runtime.backend.block_size
     prompt = run.spans[0].input_tokens
     assert prompt >= 4 * block
@@ -57,7 +68,7 @@ def test_sums_of_a_run_equal_the_engines_counters(embedded_lm: dspy.LM) -> None:
 
 def test_eight_samples_cost_less_than_twice_one(embedded_lm: dspy.LM) -> None:
     def seconds(n: int, attempt: int) -> float:
-        program = rf.SelfConsistency(n=n, config={"max_tokens": 48, "min_tokens": 48})
+        program = Samples(n, 48)
         began = time.perf_counter()
         call(embedded_lm, program, problem=f"Attempt {attempt} with {n}. What is 12 + 30? The answer is a number.")
         return time.perf_counter() - began
@@ -69,7 +80,7 @@ def test_eight_samples_cost_less_than_twice_one(embedded_lm: dspy.LM) -> None:
 
 @pytest.mark.long
 def test_many_seeded_prompts_longer_than_one_step_do_not_hurt_the_engine(embedded_lm: dspy.LM) -> None:
-    program = rf.SelfConsistency(n=2, config={"max_tokens": 8})
+    program = Samples(2, 8)
 
     async def together() -> list[dspy.Prediction | BaseException]:
         calls = (program.acall(problem=f"{i} {FACTS} {FACTS} {FACTS} What is {i} + 1?") for i in range(6))
@@ -93,7 +104,7 @@ def test_seeds_repeat_samples_and_others_differ(embedded_lm: dspy.LM) -> None:
 
 
 def test_a_cancelled_run_leaves_the_engine(embedded_lm: dspy.LM) -> None:
-    program = rf.SelfConsistency(n=8, config={"max_tokens": 4_000, "min_tokens": 4_000})
+    program = Samples(8, 4_000)
 
     async def cut_short() -> None:
         task = asyncio.create_task(program.acall(problem="Count as far as you can."))
