@@ -34,7 +34,7 @@ def improved(graph: Graph, attempt: str, random: Random) -> str:
     An attempt that came to its end in full lines is written anew in full: the next round can check those lines; cited
     ones it could only believe.
     """
-    if final_answer(attempt) is not None and not any(_CITED.fullmatch(line) for line in attempt.split("\n")):
+    if final_answer(attempt) is not None and not any(map(_CITED.fullmatch, attempt.split("\n"))):
         return solution(graph, random)
     return _derived(graph, tally([attempt]), 1, random)
 

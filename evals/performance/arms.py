@@ -58,40 +58,34 @@ class _DistinctBranches(rf.Program):
         return rf.each(questions, lambda question: self.solve(question=question), cap=self.n)
 
 
-@contextmanager
-def ours(latency_s: float | None, widest: int) -> Iterator[FanOut]:
+def ours(latency_s: float | None, widest: int) -> AbstractContextManager[FanOut]:
     """A fork of one question: one request of N samples."""
-    with _scripted(latency_s, widest) as lm:
-        program_of = cache(_Branches)
-
-        def fan_out(width: int) -> None:
-            program = program_of(width)
-            with dspy.context(lm=lm):
-                _expect(len(program(question=_QUESTION).completions), width)
-
-        yield fan_out
+    return _ours(_Branches, lambda _: {"question": _QUESTION}, latency_s, widest)
 
 
-@contextmanager
-def ours_distinct(latency_s: float | None, widest: int) -> Iterator[FanOut]:
+def ours_distinct(latency_s: float | None, widest: int) -> AbstractContextManager[FanOut]:
     """A question for each branch."""
-    with _scripted(latency_s, widest) as lm:
-        program_of = cache(_DistinctBranches)
 
-        def fan_out(width: int) -> None:
-            program = program_of(width)
-            questions = [f"How many primes are below {100 + i}?" for i in range(width)]
-            with dspy.context(lm=lm):
-                _expect(len(program(questions=questions).completions), width)
+    def questions(width: int) -> dict[str, Any]:
+        return {"questions": [f"How many primes are below {100 + i}?" for i in range(width)]}
 
-        yield fan_out
+    return _ours(_DistinctBranches, questions, latency_s, widest)
 
 
 @contextmanager
-def _scripted(latency_s: float | None, widest: int) -> Iterator[dspy.LM]:
+def _ours(
+    made: Callable[[int], rf.Program], inputs: Callable[[int], dict[str, Any]], latency_s: float | None, widest: int
+) -> Iterator[FanOut]:
     lm = rf.scripted(_ANSWER, latency=latency_s, max_running=widest)
+    program_of = cache(made)
+
+    def fan_out(width: int) -> None:
+        program = program_of(width)
+        with dspy.context(lm=lm):
+            _expect(len(program(**inputs(width)).completions), width)
+
     try:
-        yield lm
+        yield fan_out
     finally:
         lm.engine.close()
 

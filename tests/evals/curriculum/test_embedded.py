@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -44,6 +45,14 @@ def test_the_twin_answers_at_once() -> None:
         assert DRAFT.decode(list(example.tokens)[start:-1]).removeprefix("\\boxed{").removesuffix("}").isdigit() or (
             "[[ ## answer ## ]]" in DRAFT.decode(list(example.tokens)[start:-1])
         )
+
+
+def test_half_of_the_first_solutions_name_their_operands() -> None:
+    named = 0
+    for example in islice(EMBEDDED.examples("grow", 1), 200):
+        solution = EMBEDDED.decode(example.tokens).rpartition("<|im_start|>assistant\n")[2]
+        named += bool(re.search(r"^[a-z]+ [a-z]+ = [a-z]+ [a-z]+ [-+*/] ", solution, re.MULTILINE))
+    assert 60 < named < 110  # some solutions are a given quantity alone
 
 
 def test_unknown_stages_are_refused() -> None:
