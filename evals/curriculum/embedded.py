@@ -44,7 +44,7 @@ HARDER = {"mid": 0.08, _NOISE: 0.2, "hard": 0.18, _MANY: 0.26, _DEEPER: 0.16, _L
 """The same among the problems for which the model writes drafts of its own: those it does not always get right."""
 
 SOLVING = {"solve": 0.6, "constraints": 0.08, "thread": 0.09, "direct": 0.02}
-READING = {"distill": 0.22, "refine": 0.28, "improve": 0.1, "aggregate": 0.07, "verdict": 0.3, "grade": 0.03}
+READING = {"distill": 0.28, "refine": 0.35, "improve": 0.1, "aggregate": 0.06, "verdict": 0.18, "grade": 0.03}
 STAGES: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
     # Shares of kinds made of problems alone, and of kinds that read drafts.
     "solve": (SOLVING, {kind: 0.3 * share for kind, share in READING.items()}),
@@ -243,7 +243,7 @@ def _as_cut(found: Item, drafts: list[str], random: Random) -> list[str]:
     made = cut_alike(drafts, least, greatest, random)
     while long and random.random() < 0.5:  # another round
         known, cap = read_notes(notes(graph, made)), between(random, least, greatest)
-        again = [cut(refined(graph, known, len(made), random), cap) for _ in made]
+        again = [cut(refined(graph, known, len(made)), cap)] * len(made)
         if len(made) == 1:
             again = [cut(improved(graph, made[0], random), cap)]
         made = again

@@ -12,7 +12,7 @@ from reasonflow.evals.curriculum.draft_sets import best_numbers
 from reasonflow.evals.curriculum.instructions import DEMANDS, PARAPHRASES, Behaviour, Role
 from reasonflow.evals.curriculum.mistakes import cut
 from reasonflow.evals.curriculum.notes import LONGEST, notes, read_notes
-from reasonflow.evals.curriculum.refined import improved, refined
+from reasonflow.evals.curriculum.refined import improved, misled, refined
 from reasonflow.evals.curriculum.roles import MOST_GRADED, Form, fields_answer, style_of, template, template_with
 from reasonflow.evals.curriculum.solving import Piece, in_threads, solved
 from reasonflow.evals.curriculum.tally import tally
@@ -94,18 +94,17 @@ class Teacher:
         return self._lesson("distill", {"problem": item.text, "drafts": list(drafts)}, answer)
 
     def refine(self, item: Item, drafts: Sequence[str]) -> Lesson:
-        """A solution out of a workspace: notes, or some of the drafts themselves."""
+        """A solution out of a workspace: notes, or some of the drafts themselves where notes would mislead."""
         assert isinstance(item.content, Graph)
         workspace: Any
-        if self.random.random() < 0.8:
+        if self.random.random() < 0.85 and not misled(item.content, tally(drafts), len(drafts)):
             workspace = notes(item.content, drafts, longest=_WORKSPACE)
             if self.random.random() < _FORGOTTEN:
                 workspace = "\n".join(line for line in workspace.split("\n") if self.random.random() < 0.8)
-            known, count = read_notes(workspace), len(drafts)
+            answer = refined(item.content, read_notes(workspace), len(drafts))
         else:
             workspace = list(drafts[: between(self.random, 1, min(MOST_GRADED, len(drafts)))])
-            known, count = tally(workspace), len(workspace)
-        answer = refined(item.content, known, count, self.random)
+            answer = refined(item.content, tally(workspace), len(workspace), self.random)
         return self._finished("refine", item, {"workspace": workspace}, answer)
 
     def improve(self, item: Item, attempt: str) -> Lesson:

@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reasonflow.errors import InputError
@@ -60,6 +60,7 @@ def test_a_share_that_is_reached_is_not_given_up_for_the_other() -> None:
     assert len(chosen) == 6
 
 
+@settings(deadline=None)
 @given(*(st.integers(0, 12) for _ in range(4)), st.floats(0, 0.5), st.floats(0, 0.5))
 def test_no_larger_choice_reaches_the_shares(
     easy: int, misled: int, bare: int, silent: int, without_right: float, wrong: float
