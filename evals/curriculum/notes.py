@@ -17,7 +17,7 @@ from reasonflow.evals.tasks.graph import Graph
 
 LONGEST = 256
 """Tokens of a workspace at most."""
-MOST_VALUES = 3
+MOST_VALUES = 2
 """Of a quantity on which drafts differ."""
 UNKNOWN = "?"
 """In place of values, where no draft states any."""
