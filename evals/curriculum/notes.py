@@ -1,24 +1,24 @@
 """What a distiller writes: what the next attempt needs, from the asked quantity back, and how many drafts found it.
 
-The answer alone, where most drafts agree on it. Otherwise its values, then what it is made of, and so on until drafts
-settle a value: nothing is listed behind that. So every line asks for one step, what a name is made of or what the
+The answer alone, where drafts establish it. Otherwise its values, then what it is made of, and so on until drafts
+establish a value: nothing is listed behind that. So every line asks for one step, what a name is made of or what the
 drafts say about it, and the next attempt computes from the last line up.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from reasonflow.evals.curriculum.sought import sought
-from reasonflow.evals.curriculum.tally import Counts, agreed, ordered, settled, tally
+from reasonflow.evals.curriculum.tally import Counts, established, tally
 from reasonflow.evals.tasks import tokens
 from reasonflow.evals.tasks.graph import Graph
 
 LONGEST = 256
 """Tokens of a workspace at most."""
 MOST_VALUES = 2
-"""Of a quantity on which drafts differ."""
+"""Of a quantity on which drafts differ; of one that they establish only that value is noted."""
 UNKNOWN = "?"
 """In place of values, where no draft states any."""
 _VALUES = r"-?\d{1,9}(?: ?x ?\d{1,3})?"
@@ -35,37 +35,32 @@ def notes(
     longest: int = LONGEST,
     count: Callable[[str], int] = tokens.count,
 ) -> str:
-    """Lines `name = value xCOUNT, ...`, or `name = ?`, at most `longest` tokens by `count`.
+    """Lines `name = value xCOUNT` of what is established; of the rest two values with counts, one, or `name = ?`.
 
-    What does not fit is left out from the end. Empty only where not even one line fits.
+    At most `longest` tokens by `count`: what does not fit is left out from the end.
     """
     found = tally(drafts)
-    size = sum(draft is not None for draft in drafts)
-    lines = [_line(name, found.get(name, ())) for name in listed(graph, found, size)]
+    known = established(found, graph.asked, len(drafts))
+    lines = [_line(name, found.get(name, ()), name in known) for name in sought(graph, known)]
     while lines and count("\n".join(lines)) > longest:
         lines.pop()
     return "\n".join(lines)
 
 
-def listed(graph: Graph, found: Mapping[str, Counts], drafts: int) -> list[str]:
-    """The names that notes list; the asked quantity first."""
-    if agreed(found.get(graph.asked, ()), drafts):
-        return [graph.asked]
-    return sought(graph, lambda name: settled(found.get(name, ()), drafts) is not None)
+def read_notes(text: str) -> dict[str, int]:
+    """What notes establish: a single value that more than one draft states, or that has no count.
 
-
-def read_notes(text: str) -> dict[str, Counts]:
-    """The inverse of `notes`, without what is unknown. Other lines are passed over; a value without a count has one."""
-    found: dict[str, Counts] = {}
+    Lines of another form are passed over.
+    """
+    known: dict[str, int] = {}
     for line in text.split("\n"):
         entry = _ENTRY.fullmatch(line)
-        if entry:
-            values: dict[int, int] = {}
-            for value, times in _VALUE.findall(entry[2]):
-                values[int(value)] = values.get(int(value), 0) + int(times or 1)
-            found[entry[1].lower()] = ordered(values)
-    return found
+        values = _VALUE.findall(entry[2]) if entry else []
+        if entry and len(values) == 1 and values[0][1] != "1":
+            known[entry[1].lower()] = int(values[0][0])
+    return known
 
 
-def _line(name: str, counts: Counts) -> str:
-    return f"{name} = " + (", ".join(f"{value} x{times}" for value, times in counts[:MOST_VALUES]) or UNKNOWN)
+def _line(name: str, counts: Counts, known: bool) -> str:
+    shown = counts[: 1 if known else MOST_VALUES]
+    return f"{name} = " + (", ".join(f"{value} x{times}" for value, times in shown) or UNKNOWN)

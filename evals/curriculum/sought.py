@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Container
 
 from reasonflow.evals.tasks.graph import Graph
 
 
-def sought(graph: Graph, known: Callable[[str], bool]) -> list[str]:
-    """Names from the asked quantity back to known ones, each behind everything that is made of it.
+def sought(graph: Graph, known: Container[str]) -> list[str]:
+    """Names from the asked quantity back to known and given ones, each behind everything that is made of it.
 
-    The asked one comes first, then what it is made of, the first operand with all that it takes before the second. A
-    known quantity ends its way, and so does a given one. Read backwards it is an order to compute in.
-
-    known: whether a quantity need not be computed; the asked one always is.
+    The asked one comes first, then what it is made of, the first operand with all that it takes before the second. Read
+    backwards it is an order to compute in.
     """
     by_name = {quantity.name: quantity for quantity in graph.quantities}
     done: dict[str, None] = {}
@@ -21,7 +19,7 @@ def sought(graph: Graph, known: Callable[[str], bool]) -> list[str]:
     def visit(name: str) -> None:
         if name in done:
             return
-        if name == graph.asked or not known(name):
+        if name not in known:
             for operand in reversed(by_name[name].operands):
                 if isinstance(operand, str):
                     visit(operand)

@@ -1,4 +1,4 @@
-"""Notes are the way back from the answer to what is settled, within their limit, and read back as what they were."""
+"""Notes are the way back from the answer to what is established, within their limit, and read back as that."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from reasonflow.evals.curriculum.notes import LONGEST, listed, notes, read_notes
-from reasonflow.evals.curriculum.tally import agreed, settled, tally
+from reasonflow.evals.curriculum.notes import LONGEST, notes, read_notes
+from reasonflow.evals.curriculum.sought import sought
+from reasonflow.evals.curriculum.tally import established, tally
 from reasonflow.evals.tasks import tokens
 from reasonflow.evals.tasks.graph import Graph, Quantity
 from tests.evals.curriculum.draft_makers import GRAPHS, drafts_of, graph_of, problem
@@ -28,37 +29,32 @@ RIGHT = "red jars = 3 = 3\nnew cups = 3 + 2 = 5\nold hats = 5 = 5\nbig bowls = 5
 
 
 @pytest.mark.parametrize("mix", GRAPHS)
-def test_notes_keep_their_limit_and_read_back_with_their_counts(mix: str) -> None:
+def test_notes_keep_their_limit_and_read_back_as_what_is_established(mix: str) -> None:
     random = Random(mix)
     for index in range(40):
         found = problem(mix, index)
-        drafts = drafts_of(found, random, 1 + index % 8)
-        text = notes(graph_of(found), drafts)
-        counted = tally(drafts)
-        assert tokens.count(text) <= LONGEST
-        assert text
-        read = read_notes(text)
-        assert len(read) == text.count("\n") + 1 - text.count(" = ?")
-        assert read == {name: counted[name][:2] for name in read}
+        graph, drafts = graph_of(found), drafts_of(found, random, 2 + index % 7)
+        known = established(tally(drafts), graph.asked, len(drafts))
+        text = notes(graph, drafts)
+        assert 0 < tokens.count(text) <= LONGEST
+        whole = notes(graph, drafts, longest=10_000)
+        assert whole.startswith(text)
+        assert read_notes(whole) == {name: known[name] for name in sought(graph, known) if name in known}
 
 
 @pytest.mark.parametrize("mix", GRAPHS)
-def test_listed_is_the_way_back_to_what_is_settled(mix: str) -> None:
+def test_listed_is_the_way_back_to_what_is_established(mix: str) -> None:
     random = Random(mix)
     for index in range(40):
         found = problem(mix, index)
         graph, drafts = graph_of(found), drafts_of(found, random, 4)
-        counted = tally(drafts)
-        shown = listed(graph, counted, 4)
+        known = established(tally(drafts), graph.asked, 4)
+        shown = [line.partition(" = ")[0] for line in notes(graph, drafts, longest=10_000).split("\n")]
         assert len(set(shown)) == len(shown)
         assert shown[0] == graph.asked
-        if agreed(counted.get(graph.asked, ()), 4):
-            assert len(shown) == 1
-            continue
         wanted, places = {graph.asked}, {name: place for place, name in enumerate(shown)}
         for quantity in reversed(graph.quantities):
-            sure = quantity.name != graph.asked and settled(counted.get(quantity.name, ()), 4) is not None
-            if quantity.name in wanted and not sure:
+            if quantity.name in wanted and quantity.name not in known:
                 operands = {operand for operand in quantity.operands if isinstance(operand, str)}
                 wanted |= operands
                 assert all(places[operand] > places[quantity.name] for operand in operands)
@@ -82,13 +78,15 @@ def test_a_contested_answer_is_noted_with_what_it_is_made_of() -> None:
 def test_what_no_draft_states_is_noted_as_unknown() -> None:
     text = notes(GRAPH, ["old hats = 5\nred jars = 3", "red jars = 3"])
     assert text == "big bowls = ?\nnew cups = ?\nred jars = 3 x2\nold hats = 5 x1"
-    assert read_notes(text) == {"red jars": ((3, 2),), "old hats": ((5, 1),)}
+    assert read_notes(text) == {"red jars": 3}
     assert notes(GRAPH, ["blue moons = 4", None, ""]) == "big bowls = ?\nnew cups = ?\nred jars = ?\nold hats = ?"
 
 
-def test_at_most_two_values_are_noted() -> None:
-    text = notes(GRAPH, [f"red jars = {value}" for value in (1, 2, 3, 4, 4)])
-    assert "\nred jars = 4 x2, 1 x1\n" in text
+def test_of_an_established_value_nothing_else_is_noted_and_of_a_contested_one_the_first_two() -> None:
+    text = notes(GRAPH, [f"red jars = {value}\nold hats = {value // 4}" for value in (1, 2, 3, 4, 4)])
+    assert text == "big bowls = ?\nnew cups = ?\nred jars = 4 x2, 1 x1\nold hats = 0 x3, 1 x2"
+    text = notes(GRAPH, [f"old hats = {value}" for value in (1, 2, 2, 2, 2)])
+    assert text.endswith("\nold hats = 2 x4")
 
 
 def test_what_does_not_fit_is_left_out_from_the_end() -> None:
@@ -103,10 +101,6 @@ def test_what_does_not_fit_is_left_out_from_the_end() -> None:
 
 
 def test_notes_of_other_hands_are_read_as_far_as_they_can_be() -> None:
-    text = "Notes:\n- the Red Jars = 3 x2, 4\nnew cups = 5\nold hats = many x3\nbig bowls = 1 x1, 2 x4.\nred = -2 x1"
-    assert read_notes(text) == {
-        "red jars": ((3, 2), (4, 1)),
-        "new cups": ((5, 1),),
-        "big bowls": ((2, 4), (1, 1)),
-        "red": ((-2, 1),),
-    }
+    text = "Notes:\n- the Red Jars = 3 x2, 4\nnew cups = 5\nold hats = many x3\nbig bowls = 1 x1, 2 x4.\n"
+    text += "red = -2 x3\nhats = 7 x1"
+    assert read_notes(text) == {"new cups": 5, "red": -2}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reasonflow.evals.curriculum.mistakes import cut, mistaken
-from reasonflow.evals.curriculum.tally import settled, stated, tally
+from reasonflow.evals.curriculum.tally import established, settled, stated, tally
 from reasonflow.evals.tasks.reading import statements
 from tests.evals.curriculum.draft_makers import GRAPHS, problem
 
@@ -24,22 +24,31 @@ def test_of_a_draft_the_last_statement_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "drafts", "value"),
+    ("counts", "value"),
     [
-        ((), 4, None),
-        (((5, 1),), 1, 5),
-        (((5, 1),), 2, None),
-        (((5, 2),), 8, 5),
-        (((5, 2), (6, 1)), 3, None),
-        (((5, 3), (6, 1)), 4, 5),
-        (((5, 4), (6, 2)), 6, None),
-        (((5, 5), (6, 2), (7, 2)), 9, 5),
+        ((), None),
+        (((5, 1),), None),
+        (((5, 2),), 5),
+        (((5, 2), (6, 1)), None),
+        (((5, 3), (6, 1)), 5),
+        (((5, 4), (6, 2)), None),
+        (((5, 5), (6, 1), (7, 1)), 5),
+        (((5, 5), (6, 2), (7, 2)), None),
     ],
 )
-def test_drafts_settle_on_a_value_that_is_stated_more_than_twice_as_often(
-    counts: tuple[tuple[int, int], ...], drafts: int, value: int | None
+def test_drafts_settle_on_what_more_than_two_thirds_of_them_state(
+    counts: tuple[tuple[int, int], ...], value: int | None
 ) -> None:
-    assert settled(counts, drafts) == value
+    assert settled(counts) == value
+
+
+def test_an_answer_is_established_by_more_than_half_and_a_single_draft_establishes_all() -> None:
+    found = {"red jars": ((3, 3), (4, 2)), "new cups": ((7, 1),), "old hats": ((8, 3),)}
+    assert established(found, "big bowls", 5) == {"old hats": 8}
+    assert established(found, "red jars", 5) == {"old hats": 8, "red jars": 3}
+    assert established(found, "new cups", 5) == {"old hats": 8}
+    assert established({"red jars": ((3, 1),), "new cups": ((7, 1),)}, "new cups", 1) == {"red jars": 3, "new cups": 7}
+    assert established({"red jars": ((3, 2), (4, 2))}, "red jars", 4) == {}
 
 
 @pytest.mark.parametrize("mix", [*GRAPHS, "constraints", "threads"])
