@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from random import Random
 
-from reasonflow.evals.curriculum.sought import sought
+from reasonflow.evals.curriculum.sought import steps
 from reasonflow.evals.curriculum.tally import established, tally
 from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.reading import final_answer
@@ -26,21 +26,20 @@ def refined(graph: Graph, known: Mapping[str, int], random: Random | None = None
     """
     values = graph.values()
     true = {name for name, value in known.items() if values.get(name) == value}
-    names = sought(graph, true)
-    by_name = {quantity.name: quantity for quantity in graph.quantities}
-    steps = [by_name[name] for name in reversed(names)]
+    names = steps(graph, true)
     if random is not None:
-        reached = set(names)
-        ordered = [quantity for quantity in graph.quantities if quantity.name in reached]
-        steps = in_order([each._replace(operands=()) if each.name in true else each for each in ordered], random)
-    lines = [f"{step.name} = {step.value}" if step.name in true else line(by_name[step.name], values) for step in steps]
+        reached = [quantity for quantity in graph.quantities if quantity.name in names]
+        cut = [quantity._replace(operands=()) if quantity.name in true else quantity for quantity in reached]
+        names = [quantity.name for quantity in in_order(cut, random)]
+    by_name = {quantity.name: quantity for quantity in graph.quantities}
+    lines = [f"{name} = {values[name]}" if name in true else line(by_name[name], values) for name in names]
     return "\n".join([*lines, direct(graph.answer)])
 
 
 def misled(graph: Graph, known: Mapping[str, int]) -> bool:
     """Whether the way back from the asked quantity ends in a wrong value: a reader of notes can only believe it."""
     values = graph.values()
-    return any(known[name] != values[name] for name in sought(graph, known) if name in known)
+    return any(known[name] != values[name] for name in steps(graph, known) if name in known)
 
 
 def improved(graph: Graph, attempt: str, random: Random) -> str:

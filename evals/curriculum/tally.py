@@ -55,8 +55,8 @@ def settled(counts: Counts, least: int = 2) -> int | None:
 def established(found: Mapping[str, Counts], asked: str, drafts: int) -> dict[str, int]:
     """What so many drafts establish: values that they settle on, and the answer that most of those say that have one.
 
-    Of a single draft everything is. On problems of the mix `breadth` with eight drafts each, a rule that asked for more
-    than twice as many statements as of any other value misled the readers of ten in forty sets, and this one those of one.
+    Of a single draft everything is. On forty problems of the mix `breadth`, eight drafts each, a rule that asked for
+    more than twice as many statements as of any other value misled the readers of ten sets, and this one those of one.
     """
     least = min(2, drafts)
     known = {name: value for name, counts in found.items() if (value := settled(counts, least)) is not None}

@@ -83,11 +83,13 @@ def line(quantity: Quantity, values: Mapping[Any, int]) -> str:
 
 def full_line(quantity: Quantity, values: Mapping[Any, int]) -> str:
     """`name = expression with names = expression with numbers = value`; a given quantity has no names to write."""
-    name, sign, operands, _, _, _ = quantity
-    if not sign:
-        return line(quantity, values)
-    left, right = operands
-    return f"{name} = {left} {sign} {right} = {line(quantity, values).partition(' = ')[2]}"
+    text = line(quantity, values)
+    return text if not quantity.sign else f"{quantity.name} = {expression(quantity)} = {text.partition(' = ')[2]}"
+
+
+def expression(quantity: Quantity) -> str:
+    """What a quantity is made of, in names: `name sign name`, `name sign number`, or the number that is given."""
+    return " ".join(map(str, (quantity.operands[0], quantity.sign, *quantity.operands[1:]))).strip()
 
 
 def in_order(quantities: Sequence[Quantity], random: Random) -> list[Quantity]:
