@@ -44,11 +44,11 @@ HARDER = {"mid": 0.08, _NOISE: 0.2, "hard": 0.18, _MANY: 0.26, _DEEPER: 0.16, _L
 """The same among the problems for which the model writes drafts of its own: those it does not always get right."""
 
 SOLVING = {"solve": 0.6, "constraints": 0.08, "thread": 0.09, "direct": 0.02}
-READING = {"distill": 0.28, "refine": 0.35, "improve": 0.1, "aggregate": 0.06, "verdict": 0.18, "grade": 0.03}
+READING = {"distill": 0.3, "refine": 0.3, "improve": 0.1, "aggregate": 0.06, "verdict": 0.2, "grade": 0.04}
 STAGES: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
     # Shares of kinds made of problems alone, and of kinds that read drafts.
     "solve": (SOLVING, {kind: 0.3 * share for kind, share in READING.items()}),
-    "refine": ({kind: 0.4 * share for kind, share in SOLVING.items()}, {k: 0.7 * s for k, s in READING.items()}),
+    "refine": ({kind: 0.45 * share for kind, share in SOLVING.items()}, {k: 0.65 * s for k, s in READING.items()}),
 }
 PLAIN: Mapping[str, Mapping[str, float]] = {"grow": {"direct": 0.2, "easy": 0.3, "mid": 0.5}}
 """Shares of mixes in the stage of plain solving that comes first: which name belongs to which sentence is learned on
