@@ -32,10 +32,10 @@ MAX_TOKENS = 768
 """Of a call: no solution of these problems is longer."""
 REGIMES = {
     # The one with the longest chain of rounds comes first: what waits for it is the end of the suite.
-    "breadth": Regime(widths=(8,), max_tokens=MAX_TOKENS, best_of=True),
+    "breadth": Regime(widths=(4,), max_tokens=MAX_TOKENS, best_of=True),
     "noise": Regime(widths=(4,), max_tokens=MAX_TOKENS),
     # A solution does not fit one call: only what reads earlier ones can get further.
-    "length": Regime(widths=(8,), max_tokens=168),
+    "length": Regime(widths=(6,), max_tokens=168),
 }
 GOALS = (
     Goal(figure="sequential_accuracy", least=0.90),

@@ -108,7 +108,7 @@ MIXES: Mapping[str, tuple[AnyKnobs, ...]] = {
     # `mid` among quantities that are of no use: a small model goes wrong here and there, and samples differ in where.
     "noise": (Knobs(width=(3, 4), depth=(3, 5), distractors=(4, 6)),),
     # Many short parts: one draft seldom has all of them right, several have each of them right.
-    "breadth": (Knobs(width=(6, 8), depth=(2, 3), distractors=(8, 10)),),
+    "breadth": (Knobs(width=(6, 8), depth=(2, 3), distractors=(6, 8)),),
     # Few long parts: the solution does not fit the cap of one call.
     "length": (Knobs(width=(2, 3), depth=(7, 9)),),
     # Little enough to be computed without writing.

@@ -23,7 +23,7 @@ from reasonflow.evals.tasks.shape import shape_of
 from reasonflow.evals.tasks.splits import DEEPEST, WIDEST, split_of
 from reasonflow.evals.tasks.wording import TEMPLATES, templates
 
-GOLDEN = "4451f5eb26125f6e"
+GOLDEN = "70ae87955080dfa6"
 
 
 def fingerprint() -> str:
@@ -148,7 +148,7 @@ def test_options_and_seeds() -> None:
         *(4, "train"),
         "graphmath:breadth,depth=2..3,lexicon=harbour,shuffle=false,width=8",
     )
-    assert source.mix == (Knobs(width=(8, 8), depth=(2, 3), distractors=(8, 10), lexicon="harbour", shuffle=False),)
+    assert source.mix == (Knobs(width=(8, 8), depth=(2, 3), distractors=(6, 8), lexicon="harbour", shuffle=False),)
     assert parse_source("graphmath").mix == mix_named("mid")
     assert parse_source("graphmath:constraints,unknowns=3").mix == (ConstraintKnobs(unknowns=(3, 3)),)
     assert parse_source("graphmath:mid,branching=0.5").mix[0].branching == 0.5  # type: ignore[union-attr]
