@@ -68,8 +68,13 @@ async def run(setting: Setting) -> Findings:
         breakdowns.append(_by_operations(direct))
     lm = setting.open(setting.model)
     if "mid" in wanted:
-        mid = await run_arm(setting, lm, "mid/sequential", one_go, problems_of("mid", setting.limit))
-        rows.append(_row("mid", "one sample", "sequential_accuracy", mid))
+        problems = problems_of("mid", setting.limit)
+        mid, likeliest = await together(
+            partial(run_arm, setting, lm, "mid/sequential", one_go, problems),
+            partial(run_arm, setting, lm, "mid/greedy", greedy, problems),
+        )
+        rows.append(_row("mid", "greedy", "sequential_accuracy", likeliest))
+        rows.append(_row("mid", "one sample", "sampled_accuracy", mid))
     regimes = [name for name in REGIMES if name in wanted]
     compared = await together(
         *(partial(compare, setting, lm, name, REGIMES[name], problems_of(name, setting.limit)) for name in regimes)
