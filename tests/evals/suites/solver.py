@@ -12,6 +12,7 @@ from reasonflow.evals.suites.part_vote import plurality
 from reasonflow.evals.tasks.graph import Graph, apply, numbers
 from reasonflow.evals.tasks.problems import Item, item, parse_source
 from reasonflow.evals.tasks.reading import final_answer
+from reasonflow.evals.tasks.solutions import in_order
 
 MIXES = ("mid", "direct", "noise", "breadth", "length")
 
@@ -46,11 +47,11 @@ def _answer(
 
 
 def _written(found: Item, given: Iterable[str], known: Mapping[str, int], slips: float, random: Random) -> str:
-    """What is known first, then a line for each other quantity. A slip is carried on by what is made of it."""
+    """What is known first, then a line for each other quantity, parts in any order. Slips are carried on."""
     graph = found.content
     assert isinstance(graph, Graph)
     values, lines = dict(known), list(given)
-    for quantity in graph.needed:
+    for quantity in in_order(graph.needed, random):
         if quantity.name not in values:
             made = numbers(quantity, values)
             value = apply(quantity.sign, *made) if quantity.sign else made[0]

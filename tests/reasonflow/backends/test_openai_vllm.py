@@ -110,10 +110,12 @@ def test_greedy_texts_are_those_of_our_own_engine(lm: dspy.LM, embedded_lm: dspy
 
 def test_a_program_draws_the_same_greedy_answer(lm: dspy.LM, embedded_lm: dspy.LM) -> None:
     program = rf.PDR(widths=(2,), workspace_tokens=32, config={"max_tokens": 48, "temperature": 0.0})
+    # One that the model knows: of a strange question its next tokens are nearly as likely as each other.
+    problem = "There are 17 red apples. There are 25 more blue kites than red apples. How many blue kites are there?"
     found = []
     for over in (lm, embedded_lm):
         with dspy.context(lm=over):
-            out = program(problem="What is 17 + 25?")
+            out = program(problem=problem)
         found.append((out.toDict(), out.run.usage.output_tokens))
     assert found[0] == found[1]
 
