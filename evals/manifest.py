@@ -132,9 +132,9 @@ def _state(program: dspy.Module) -> str:
 
 
 def _engine(lm: dspy.LM) -> dict[str, str]:
-    """The engine's own fingerprint, as it stands before the first call."""
+    """What the engine is, whether or not it has started: a resumed evaluation may be the first of its process."""
     runtime = runtime_behind(lm)
-    return {} if runtime is None else {name: str(value) for name, value in runtime.backend.fingerprint().items()}
+    return {} if runtime is None else dict(runtime.identity)
 
 
 def _plain(value: Any) -> Any:

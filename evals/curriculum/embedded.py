@@ -243,10 +243,8 @@ def _as_cut(found: Item, drafts: list[str], random: Random) -> list[str]:
     made = cut_alike(drafts, least, greatest, random)
     while long and random.random() < 0.5:  # another round
         known, cap = read_notes(notes(graph, made)), between(random, least, greatest)
-        again = [cut(refined(graph, known), cap)] * len(made)
-        if len(made) == 1:
-            again = [cut(improved(graph, made[0], random), cap)]
-        made = again
+        again = improved(graph, made[0], random) if len(made) == 1 else refined(graph, known)
+        made = [cut(again, cap)] * len(made)
     return made
 
 

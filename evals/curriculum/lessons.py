@@ -15,7 +15,7 @@ from reasonflow.evals.curriculum.notes import LONGEST, notes, read_notes
 from reasonflow.evals.curriculum.refined import improved, misled, refined
 from reasonflow.evals.curriculum.roles import MOST_GRADED, Form, fields_answer, style_of, template, template_with
 from reasonflow.evals.curriculum.solving import Piece, in_threads, solved
-from reasonflow.evals.curriculum.tally import established, tally
+from reasonflow.evals.curriculum.tally import established
 from reasonflow.evals.tasks.chance import between, pick
 from reasonflow.evals.tasks.grading import grade
 from reasonflow.evals.tasks.graph import Graph
@@ -96,14 +96,14 @@ class Teacher:
     def refine(self, item: Item, drafts: Sequence[str]) -> Lesson:
         """A solution out of a workspace: notes, or some of the drafts themselves where notes would mislead."""
         assert isinstance(item.content, Graph)
-        graph, workspace = item.content, list(drafts)
-        if self.random.random() < 0.85 and not misled(graph, established(tally(drafts), graph.asked, len(drafts))):
+        graph = item.content
+        if self.random.random() < 0.85 and not misled(graph, established(drafts, graph.asked)):
             noted = notes(graph, drafts, longest=_WORKSPACE)
             if self.random.random() < _FORGOTTEN:
                 noted = "\n".join(line for line in noted.split("\n") if self.random.random() < 0.8)
             return self._finished("refine", item, {"workspace": noted}, refined(graph, read_notes(noted)))
-        workspace = workspace[: between(self.random, 1, min(MOST_GRADED, len(drafts)))]
-        answer = refined(graph, established(tally(workspace), graph.asked, len(workspace)), self.random)
+        workspace = list(drafts[: between(self.random, 1, min(MOST_GRADED, len(drafts)))])
+        answer = refined(graph, established(workspace, graph.asked), self.random)
         return self._finished("refine", item, {"workspace": workspace}, answer)
 
     def improve(self, item: Item, attempt: str) -> Lesson:
@@ -114,8 +114,7 @@ class Teacher:
     def aggregate(self, item: Item, candidates: Sequence[str]) -> Lesson:
         """One solution out of several."""
         assert isinstance(item.content, Graph)
-        known = established(tally(candidates), item.content.asked, len(candidates))
-        answer = refined(item.content, known, self.random)
+        answer = refined(item.content, established(candidates, item.content.asked), self.random)
         return self._finished("aggregate", item, {"candidates": list(candidates)}, answer)
 
     def grade(self, item: Item, drafts: Sequence[str]) -> Lesson:

@@ -38,8 +38,7 @@ def notes(
     The value is the most frequent one, `?` where there is none. At most `longest` tokens by `count`: what does not fit
     is left out from the end.
     """
-    found = tally(drafts)
-    known = established(found, graph.asked, len(drafts))
+    found, known = tally(drafts), established(drafts, graph.asked)
     by_name = {quantity.name: quantity for quantity in graph.quantities}
     names = islice(way_back(graph, known), longest)  # no line is shorter than a token
     lines = [_line(by_name[name], found.get(name, ()), name in known) for name in names]

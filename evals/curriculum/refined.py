@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from random import Random
 
 from reasonflow.evals.curriculum.sought import steps
-from reasonflow.evals.curriculum.tally import established, tally
+from reasonflow.evals.curriculum.tally import established
 from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.reading import final_answer
 from reasonflow.evals.tasks.solutions import direct, in_order, line, solution
@@ -50,6 +50,6 @@ def improved(graph: Graph, attempt: str, random: Random) -> str:
     """
     if final_answer(attempt) is not None and not any(map(_CITED.fullmatch, attempt.split("\n"))):
         return solution(graph, random)
-    known = established(tally([attempt]), graph.asked, 1)
+    known = established([attempt], graph.asked)
     known.pop(graph.asked, None)
     return refined(graph, known, random)

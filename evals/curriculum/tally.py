@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from reasonflow.evals.tasks.reading import statements
@@ -46,19 +46,19 @@ def ordered(values: Mapping[int, int]) -> Counts:
     return tuple(sorted(values.items(), key=lambda pair: -pair[1]))
 
 
-def settled(counts: Counts, least: int = 2) -> int | None:
+def settled(counts: Counts, least: int) -> int | None:
     """The value that drafts settle on: more than two thirds of those that state any state it, and `least` do."""
     every = sum(times for _, times in counts)
     return counts[0][0] if counts and counts[0][1] >= least and 3 * counts[0][1] > 2 * every else None
 
 
-def established(found: Mapping[str, Counts], asked: str, drafts: int) -> dict[str, int]:
-    """What so many drafts establish: values that they settle on, and the answer that most of those say that have one.
+def established(drafts: Sequence[str | None], asked: str) -> dict[str, int]:
+    """What drafts establish: values that they settle on, and the answer that most of those say that have one.
 
     Of a single draft everything is. On forty problems of the mix `breadth`, eight drafts each, a rule that asked for
     more than twice as many statements as of any other value misled the readers of ten sets, and this one those of one.
     """
-    least = min(2, drafts)
+    found, least = tally(drafts), min(2, sum(draft is not None for draft in drafts))
     known = {name: value for name, counts in found.items() if (value := settled(counts, least)) is not None}
     known.pop(asked, None)
     counts = found.get(asked, ())

@@ -89,7 +89,8 @@ def full_line(quantity: Quantity, values: Mapping[Any, int]) -> str:
 
 def expression(quantity: Quantity) -> str:
     """What a quantity is made of, in names: `name sign name`, `name sign number`, or the number that is given."""
-    return " ".join(map(str, (quantity.operands[0], quantity.sign, *quantity.operands[1:]))).strip()
+    left, *right = quantity.operands
+    return f"{left} {quantity.sign} {right[0]}" if right else str(left)
 
 
 def in_order(quantities: Sequence[Quantity], random: Random) -> list[Quantity]:

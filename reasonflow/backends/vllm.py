@@ -163,7 +163,7 @@ class VllmBackend:
         return self._facts.default_max_tokens if self._facts is not None else None
 
     def fingerprint(self) -> Mapping[str, str]:
-        """What the engine is asked for, before its start and after it: a resumed evaluation finds itself unchanged."""
+        """Before the start the sizes are those that will be asked for."""
         name, version = vllm_versions.installed() or ("vllm", "not installed")
         return {
             "engine": f"{name} {version}",
@@ -171,9 +171,9 @@ class VllmBackend:
             "device": hardware.device_name(self._settings.device),
             "model": self.model,
             "model_hash": self._files.digest,
-            "dtype": self._settings.dtype,
-            "window": str(self._settings.window),
-            "block_size": str(self._settings.block_size),
+            "dtype": self._facts.dtype if self._facts is not None else self._settings.dtype,
+            "window": str(self.window),
+            "block_size": str(self.block_size),
             "max_running": str(self.max_running),
             "engine_seed": str(self._settings.seed),
         }

@@ -170,6 +170,7 @@ class VllmEngine:
         config = self._engine.vllm_config
         self.window: int = config.model_config.max_model_len
         self.block_size: int = config.cache_config.block_size
+        self.dtype: str = str(config.model_config.dtype).removeprefix("torch.")
         self.max_running: int = config.scheduler_config.max_num_seqs
         self.cache_tokens: int = (config.cache_config.num_gpu_blocks or 0) * self.block_size
         self.generation_defaults: Mapping[str, Any] = config.model_config.get_diff_sampling_param()

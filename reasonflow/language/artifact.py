@@ -149,7 +149,7 @@ def _fingerprint(lm: dspy.BaseLM | None) -> dict[str, str] | None:
     if lm is None:
         return None
     runtime = getattr(getattr(lm, "engine", None), "runtime", None)
-    whole = runtime.backend.fingerprint() if isinstance(runtime, Runtime) else {"model": lm.model}
+    whole = runtime.identity if isinstance(runtime, Runtime) else {"model": lm.model}
     return {name: whole[name] for name in _OF_THE_MODEL if name in whole}
 
 

@@ -13,7 +13,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 import anyio
@@ -46,6 +47,7 @@ class Runtime:
         """The engine of now: another one after a restart."""
         self.scheduler = Scheduler(backend.max_running)
         self._restart = Restart(rebuild)
+        self._unstarted = rebuild or (lambda: backend)
         self._jobs = Jobs()
         self._runs = itertools.count()
         self._lock = threading.Lock()
@@ -58,6 +60,11 @@ class Runtime:
     def restarts(self) -> int:
         """How often a dead engine was replaced."""
         return self._restart.count
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        """The engine's fingerprint without what it learns of itself at its start: equal whenever it is read."""
+        return dict(self._unstarted().fingerprint())
 
     def next_run(self) -> int:
         """The order of a new program run: the scheduler finishes earlier ones first."""

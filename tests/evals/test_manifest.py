@@ -15,6 +15,7 @@ import reasonflow as rf
 from reasonflow.errors import InputError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.manifest import FILE, claimed, describe, differences, write_or_match
+from tests.reasonflow.backends.openai_server import OpenAIServer
 
 PROBLEMS = [Problem(id="a", inputs={"problem": "2 + 3"}, answer="5")]
 
@@ -33,6 +34,22 @@ def test_equal_evaluations_have_equal_manifests_and_match(tmp_path: Path) -> Non
     assert manifest() == manifest()
     write_or_match(tmp_path, manifest())
     write_or_match(tmp_path, manifest())
+
+
+def test_what_an_engine_learns_at_its_start_makes_no_other_evaluation_of_it(tmp_path: Path) -> None:
+    """An evaluation that ran as a process's second one could not be resumed as the first, and so no suite on a GPU."""
+    with OpenAIServer(answer=lambda *_: "\\boxed{5}") as server:
+        lm = rf.openai("m", base_url=server.base_url, max_tokens=8)
+        backend = lm.engine.runtime.backend
+        asked = backend.fingerprint()
+        with dspy.context(lm=lm):
+            rf.ChainOfThought()(problem="2 + 3")
+        assert backend.fingerprint() != asked
+        write_or_match(tmp_path, manifest(lm=lm))
+        lm.engine.close()
+        again = rf.openai("m", base_url=server.base_url, max_tokens=8)
+        write_or_match(tmp_path, manifest(lm=again))
+        again.engine.close()
 
 
 @pytest.mark.parametrize(

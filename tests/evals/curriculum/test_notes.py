@@ -10,7 +10,7 @@ import pytest
 from reasonflow.evals.curriculum.notes import LONGEST, notes, read_notes
 from reasonflow.evals.curriculum.refined import refined
 from reasonflow.evals.curriculum.sought import steps
-from reasonflow.evals.curriculum.tally import established, tally
+from reasonflow.evals.curriculum.tally import established
 from reasonflow.evals.tasks import tokens
 from reasonflow.evals.tasks.graph import Graph, Quantity
 from reasonflow.evals.tasks.solutions import expression
@@ -37,7 +37,7 @@ def test_notes_keep_their_limit_and_read_back_as_what_is_established(mix: str) -
     for index in range(40):
         found = problem(mix, index)
         graph, drafts = graph_of(found), drafts_of(found, random, 2 + index % 7)
-        known = established(tally(drafts), graph.asked, len(drafts))
+        known = established(drafts, graph.asked)
         text = notes(graph, drafts)
         assert 0 < tokens.count(text) <= LONGEST
         whole = notes(graph, drafts, longest=10_000)
@@ -51,7 +51,7 @@ def test_behind_each_contested_name_stands_what_it_is_made_of(mix: str) -> None:
     for index in range(40):
         found = problem(mix, index)
         graph, drafts = graph_of(found), drafts_of(found, random, 4)
-        known = established(tally(drafts), graph.asked, 4)
+        known = established(drafts, graph.asked)
         lines = notes(graph, drafts, longest=10_000).split("\n")
         check_way_back(graph, graph.asked, known, lines)
         assert not lines

@@ -9,7 +9,7 @@ import pytest
 
 from reasonflow.evals.curriculum.notes import notes, read_notes
 from reasonflow.evals.curriculum.refined import improved, misled, refined
-from reasonflow.evals.curriculum.tally import established, stated, tally
+from reasonflow.evals.curriculum.tally import established, stated
 from reasonflow.evals.tasks.grading import grade
 from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.reading import final_answer
@@ -45,7 +45,7 @@ def test_a_refinement_of_notes_or_drafts_is_right_in_every_line(mix: str) -> Non
         found = problem(mix, index)
         graph, count = graph_of(found), 2 + index % 7
         drafts = drafts_of(found, random, count)
-        on_them = established(tally(drafts), graph.asked, count)
+        on_them = established(drafts, graph.asked)
         for known in (read_notes(notes(graph, drafts)), on_them, {}):
             for order in (random, None):
                 check(graph, refined(graph, known, order), known)
@@ -102,7 +102,7 @@ def test_of_a_part_whose_end_is_known_a_refinement_of_notes_computes_nothing() -
     for index in range(60):
         found = problem("mid", index)
         graph, drafts = graph_of(found), drafts_of(found, random, 6, rate=0.5)
-        known, values = established(tally(drafts), graph.asked, 6), graph.values()
+        known, values = established(drafts, graph.asked), graph.values()
         text = refined(graph, read_notes(notes(graph, drafts, longest=10_000)))
         lines = [finding.statement for finding in grade(graph, text).findings]
         for part in graph.parts():
