@@ -22,7 +22,7 @@ _FIRST_FIELDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # with slots, Python before 3.11.4 puts its own __setstate__ over ours
 class Span:
     """One sample of one model call, as it happened."""
 
