@@ -22,8 +22,8 @@ from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.problems import Item
 from reasonflow.evals.tasks.reading import final_answer
 from reasonflow.evals.tasks.solutions import direct
-from reasonflow.prompts.render import Demo
 from reasonflow.prompts.styles import REASONING
+from reasonflow.prompts.values import Demo
 
 _OWN = 0.5
 """Share of prompts that have the call site's own instruction; the others have a paraphrase."""

@@ -11,8 +11,9 @@ import dspy
 import reasonflow as rf
 from reasonflow.evals.curriculum.instructions import DEMANDS, PARAPHRASES, Role
 from reasonflow.prompts.instructions import custom_instructions
-from reasonflow.prompts.render import Demo, PromptTemplate
+from reasonflow.prompts.render import PromptTemplate
 from reasonflow.prompts.styles import REASONING, Style, answer_field
+from reasonflow.prompts.values import Demo
 
 Form: TypeAlias = Literal["shared", "dspy", "fields"]
 """The two layouts of free-form prompts, and DSPy's own marked fields."""
@@ -61,7 +62,7 @@ def _template(
     signature = _worded(role, wording, demand, best)
     if form == "fields":
         return PromptTemplate(_with_reasoning(signature), "fields", demos)
-    return PromptTemplate(signature, style_of(role), demos, layout=form)
+    return PromptTemplate(signature, style_of(role), demos, layout="dspy" if form == "dspy" else "shared")
 
 
 @lru_cache(maxsize=4096)

@@ -28,6 +28,10 @@ class ChunkTokenizer:
     def special_tokens(self) -> tuple[str, ...]:
         return tuple(_SPECIAL_IDS)
 
+    @property
+    def system_turns(self) -> bool:
+        return True
+
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Tokens:
         """The chat as token ids, ready for the assistant's turn. It knows no tools."""
         ids: list[int] = []

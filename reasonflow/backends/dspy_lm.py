@@ -119,6 +119,7 @@ class DspyLmBackend:
             top_logprobs=20 if "logprobs" in self._able.options else 0,
             json_schema=self._able.json_schema,
             tools=self._able.tools,
+            images=True,  # where its model takes them: hosted ones say so themselves
         )
 
     @property

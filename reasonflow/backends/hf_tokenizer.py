@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import tokenizers
 
 
+NO_SYSTEM_TURN = "a system turn in its chat template (the text opens the first user turn instead)"
+"""What an engine says that it lacks."""
+
+
 class HfTokenizer:
     """A `Tokenizer` over a model's files. Nothing is loaded before the first use; safe to share between threads."""
 
@@ -42,21 +46,26 @@ class HfTokenizer:
         import jinja2
 
         turns = template_messages(messages)
+        if turns and turns[0].get("role") == "system" and not self.system_turns:
+            turns = _folded(turns)
         try:
-            return self._template.render(
-                messages=turns,
-                tools=[dict(tool) for tool in tools] or None,
-                documents=None,
-                add_generation_prompt=True,
-                **self._specials,
-                **self._options,
-            )
+            return self._written(turns, tools)
         except (jinja2.TemplateError, TypeError) as error:
             raise InputError(
                 f"the chat template of {self._files.name!r} refuses these messages",
                 why=str(error) or type(error).__name__,
                 fix="check the roles and their order: " + ", ".join(str(turn.get("role")) for turn in turns),
             ) from error
+
+    def _written(self, turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        return self._template.render(
+            messages=turns,
+            tools=[dict(tool) for tool in tools] or None,
+            documents=None,
+            add_generation_prompt=True,
+            **self._specials,
+            **self._options,
+        )
 
     def encode(self, text: str) -> Tokens:
         """The ids of `text`; nothing is added, and special tokens written in it become their ids."""
@@ -65,6 +74,20 @@ class HfTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`, special tokens included: the inverse of `encode`."""
         return self._core.decode(list(tokens), skip_special_tokens=False)
+
+    @cached_property
+    def system_turns(self) -> bool:
+        """Tried: some templates refuse a system turn (Gemma's), some leave it out without a word, and some put it into
+        the last user turn (Mistral's), where it moves from prompt to prompt."""
+        import jinja2
+
+        roles = ("system", "user", "assistant", "user")
+        said = [f"turn {number}" for number in range(len(roles))]
+        try:
+            text = self._written([{"role": role, "content": text} for role, text in zip(roles, said, strict=True)])
+        except (jinja2.TemplateError, TypeError):
+            return False
+        return -1 < text.find(said[0]) < text.find(said[1])
 
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
@@ -144,6 +167,22 @@ class HfTokenizer:
                 fix="use the model's instruct version",
             )
         return template
+
+
+def _folded(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turns with the system's text at the beginning of the user's first one."""
+    system, *others = turns
+    text = system.get("content")
+    if not text:
+        return others
+    if not others or others[0].get("role") != "user":
+        return [{"role": "user", "content": text}, *others]
+    first, *rest = others
+    said = first.get("content")
+    joined: Any = f"{text}\n\n{said}"
+    if not isinstance(said, str):
+        joined = [{"type": "text", "text": f"{text}\n\n"}, *(said or ())]
+    return [{**first, "content": joined}, *rest]
 
 
 def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:

@@ -22,7 +22,7 @@ import anyio
 
 from reasonflow.backends import openai_errors, openai_wire
 from reasonflow.backends.facts import installed
-from reasonflow.backends.hf_tokenizer import HfTokenizer
+from reasonflow.backends.hf_tokenizer import NO_SYSTEM_TURN, HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.openai_http import Server
 from reasonflow.backends.openai_stream import StreamedSamples
@@ -121,6 +121,7 @@ class OpenAIBackend:
             prompt_logprobs=with_tokens,
             json_schema=True,
             tools=True,
+            images=not with_tokens,
         )
 
     @property
@@ -155,6 +156,8 @@ class OpenAIBackend:
         lacks = ["token counts of cancelled plain requests", "priorities"]
         if self._files is None:
             lacks += ["token counts of prompts before they are sent", "probabilities of given texts"]
+        if self._tokenizer is not None and not self._tokenizer.system_turns:
+            lacks.append(NO_SYSTEM_TURN)
         return {**found, "model": self._model, "window": str(self.window), "lacks": ", ".join(lacks)}
 
     async def start(self) -> None:

@@ -176,6 +176,11 @@ class Tokenizer(Protocol):
         """Texts it maps to control ids: inside a user's text they must be broken apart before rendering."""
         ...
 
+    @property
+    def system_turns(self) -> bool:
+        """Whether its template has a turn for the system. Where not, that text opens the first user turn."""
+        ...
+
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Tokens:
         """The chat as token ids, ready for the assistant's turn. tools: as in `Prompt`."""
         ...

@@ -22,7 +22,7 @@ import anyio
 
 from reasonflow.backends import facts, hardware, vllm_process, vllm_versions
 from reasonflow.backends.deaths import closed
-from reasonflow.backends.hf_tokenizer import HfTokenizer
+from reasonflow.backends.hf_tokenizer import NO_SYSTEM_TURN, HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.prompt_checks import check_prompt, check_scored_prompt
 from reasonflow.backends.protocol import (
@@ -176,6 +176,7 @@ class VllmBackend:
             "block_size": str(self.block_size),
             "max_running": str(self.max_running),
             "engine_seed": str(self._settings.seed),
+            **({} if self._tokenizer.system_turns else {"lacks": NO_SYSTEM_TURN}),
         }
 
     async def start(self) -> None:

@@ -27,12 +27,13 @@ from reasonflow.language.program import Program, predictors_of, trace
 from reasonflow.language.typed_json import Json, Restorer, describe, describe_signature, path_of
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.serialise import digest
+from reasonflow.prompts.layouts import check_order
 from reasonflow.runtime.runtime import Runtime
 
 FORMAT = 1
 """Counts up when older versions could no longer load what is written."""
 ENTRY = "reasonflow"
-_OPTIONS = ("style", "solution_tokens", "retries", "floor_tokens", "weight")
+_OPTIONS = ("style", "solution_tokens", "retries", "floor_tokens", "weight", "layout")
 _OF_THE_MODEL = ("engine", "model", "model_hash", "dtype")
 """What of an engine's fingerprint answers depend on."""
 _STATE_KEYS = frozenset({"demos", "fields", "lm", "signature", "traces", "train"})
@@ -54,6 +55,8 @@ class _Entry(pydantic.BaseModel):
     sites: dict[str, _Site]
     choices: dict[str, Any] = {}
     budgets: dict[str, dict[str, Any]] = {}
+    layouts: dict[str, str] = {}
+    """Of programs, by the module's name, where they are not "auto"."""
     compiled: tuple[str, ...] = ()
     """Modules that DSPy leaves alone, because an optimizer is done with them."""
     frozen: dict[str, dict[str, Any]] = {}
@@ -114,6 +117,7 @@ def _describe(program: Program) -> dict[str, Json]:
         "sites": {name: _describe_site(name, site) for name, site in sites.items()},
         "choices": {n: describe(choice.value, f"choice {n!r}") for n, choice in of_kind(parts, Choice).items()},
         "budgets": {name: module.budget.limits for name, module in modules.items() if getattr(module, "budget", None)},
+        "layouts": {n: module.layout for n, module in modules.items() if getattr(module, "layout", "auto") != "auto"},
         "compiled": [name for name, module in modules.items() if module._compiled],
         "frozen": {n: module.dump_state() for n, module in modules_of(bare).items() if n and module._compiled},
         "own_models": {name: lm.model for name, lm in own.items()},
@@ -255,6 +259,9 @@ class _Maker:
             budget = None if limits is None else Budget(**limits)
             if isinstance(module, Program) and module.budget != budget:
                 module.budget = budget
+            layout = entry.layouts.get(name, "auto")
+            if isinstance(module, Program) and module.layout != layout:
+                module.layout = check_order(layout, f"module {name!r} in {self.name}")
         return program
 
     def _make(self, described: Mapping[str, Json], where: str) -> Program:

@@ -19,6 +19,7 @@ from reasonflow.plan.nodes import Generate as GenerateOp
 from reasonflow.plan.nodes import Site
 from reasonflow.plan.shapes import ListShape, RecordShape, Shape
 from reasonflow.prompts import verdict
+from reasonflow.prompts.layouts import Layout, Order, check_order
 from reasonflow.prompts.styles import Style, choose_style, effective_signature
 from reasonflow.runtime.seeds import run_seed
 
@@ -43,6 +44,9 @@ class Generate(dspy.Predict):
     solution_tokens: how much of a record's text flows into later prompts, counted from its end; None: all of it.
     retries: how often a completion that cannot be parsed is asked for again.
     floor_tokens, weight: under a budget, the output tokens it gets at least, and its share relative to other calls.
+    layout: the order of its prompt's parts. "shared": what other calls read too stands in front, so that the engine
+        computes it once. "dspy": instructions and demos in front, as DSPy has them. "auto", the default: what its
+        program's `layout` says; where that is "auto" as well, shared, with the demos in front where they are longer.
 
     Inside a plan, calling it with the signature's inputs gives one record; with `n=` a list of n records, also for n=1,
     of which `min_branches=` must be there: a list with fewer fails its step.
@@ -59,6 +63,7 @@ class Generate(dspy.Predict):
         retries: int = 0,
         floor_tokens: int = FLOOR_TOKENS,
         weight: float = 1.0,
+        layout: Order = "auto",
         **options: Any,
     ) -> None:
         settings = {**(verdict.SETTINGS if style == "verdict" else {}), **(config or {}), **options}
@@ -75,6 +80,7 @@ class Generate(dspy.Predict):
         self.retries = retries
         self.floor_tokens = floor_tokens
         self.weight = weight
+        self.layout = check_order(layout, "a call site")
         super().__init__(effective_signature(declared, self.style), **settings)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -145,6 +151,7 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
     demos = tuple(site.demos)
     window = site.solution_tokens
     share = (site.floor_tokens, site.weight)
+    order = current.program.layout if site.layout == "auto" else site.layout
     key = (name, site.signature, site.style, tuple(map(repr, demos)), sampling, window, site.retries, adapter, share)
     return Site(
         name=name,
@@ -158,6 +165,7 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
         floor_tokens=site.floor_tokens,
         weight=site.weight,
         key=key,
+        layout=Layout(order),
     )
 
 

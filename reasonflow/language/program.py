@@ -14,11 +14,12 @@ from reasonflow.language.combinators import within
 from reasonflow.language.construction import Construction, construction
 from reasonflow.language.dspy_errors import own_errors
 from reasonflow.language.dspy_warnings import warn_of_equal_signatures, warn_of_unheard_adapter
-from reasonflow.language.tracing import Binding, ProgramSites, Tracer, is_tracing, tracer, tracing
+from reasonflow.language.tracing import Binding, ProgramSites, Tracer, tracer, tracing
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.explain import Explanation
 from reasonflow.plan.nodes import Plan
 from reasonflow.plan.shapes import ListShape, RecordShape, StructShape, ValueShape
+from reasonflow.prompts.layouts import Order, check_order
 from reasonflow.runtime.events import Event
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Program(dspy.Module):
     """For programs over any signature, whose `plan` takes **inputs: the fields it takes."""
     budget: Budget | None = None
     """What one run of it may spend; nested in another program's plan, what this part of the run may."""
+    layout: Order = "auto"
+    """The order of the prompts of its call sites that say nothing themselves: see `rf.Generate`."""
     _constructed_with: Construction | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -99,8 +102,9 @@ class Program(dspy.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         inputs = self._bind(args, kwargs)
-        if is_tracing():
-            return self.plan(**inputs) if self.budget is None else within(self.budget, lambda: self.plan(**inputs))
+        if (outer := tracer()) is not None:
+            with outer.program.laid_out(_order(self)):
+                return self.plan(**inputs) if self.budget is None else within(self.budget, lambda: self.plan(**inputs))
         from reasonflow.runtime.launch import launch
 
         return launch(trace(self), inputs)
@@ -207,7 +211,7 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
     # No callbacks either: they would be told of nested programs as if these ran, with symbolic values.
     with tracing(outer), dspy.context(lm=_REFUSING_LM, adapter=_REFUSING_ADAPTER, callbacks=[]):
         symbolic = {name: outer.input(name) for name in inputs}
-        with own_errors():
+        with own_errors(), sites.laid_out(_order(program)):
             given = program.plan(**(symbolic if constants is None else constants))
         if given is None:
             raise ProgramError(
@@ -226,6 +230,10 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
         lm=lm,
         budget=_budget(program),
     )
+
+
+def _order(program: Program) -> Order:
+    return check_order(program.layout, type(program).__name__)
 
 
 def _budget(program: Program) -> Budget | None:

@@ -17,6 +17,7 @@ from reasonflow.errors import ProgramError, RefError
 from reasonflow.language.refs import PRINTED, Ref, state_of
 from reasonflow.plan.nodes import Const, Input, Node, Op, Pack, Plan
 from reasonflow.plan.shapes import VALUE, ListShape, Shape, StructShape
+from reasonflow.prompts.layouts import Order
 
 _CURRENT: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar("reasonflow_tracer", default=None)
 _HERE = os.path.dirname(__file__)
@@ -66,6 +67,18 @@ class ProgramSites:
         self.adapter = adapter
         """What the caller's context configures: a site's own language model comes first."""
         self.bindings: dict[str, Binding] = {}
+        self.layout: Order = "auto"
+        """Of the prompts of sites that say nothing themselves."""
+
+    @contextmanager
+    def laid_out(self, order: Order) -> Iterator[None]:
+        """Inside a program with this layout; "auto" leaves the one around it."""
+        around = self.layout
+        self.layout = around if order == "auto" else order
+        try:
+            yield
+        finally:
+            self.layout = around
 
 
 class Tracer:

@@ -33,6 +33,8 @@ from reasonflow.plan.nodes import (
     Within,
 )
 from reasonflow.plan.serialise import digest, to_json
+from reasonflow.prompts.adapted import has_own_format
+from reasonflow.prompts.render import WORTH_SHARING
 
 
 @dataclass(slots=True)
@@ -242,6 +244,13 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
         reads = dict(zip(op.fields, (_spell(plan, arg) for arg in node.args), strict=True))
         segments = _segments(op.site, reads)
         lines.append(f"prompt: {' · '.join(segments)}")
+        if op.site.demos and op.site.layout.lead and op.site.layout.order == "auto":
+            lines.append("its demos stand in front where they are longer than what it shares")
+        if op.site.layout.lead and op.site.layout.order == "auto":
+            names = ", ".join(each.field for each in op.site.layout.lead)
+            lines.append(f"shared layout: {names} in front from {WORTH_SHARING:,} characters on")
+        if op.site.layout.order != "dspy" and op.site.style == "fields" and has_own_format(op.site.adapter):
+            lines.append(f"DSPy's layout: {type(op.site.adapter).__name__} puts its messages together itself")
         if op.n is not None and op.n > 1:
             once = "runs once: temperature 0" if op.site.sampling.temperature == 0 else "the whole prompt shared"
             lines.append(f"{op.n} samples of one prompt: {once}")
@@ -273,18 +282,19 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
 
 def _segments(site: Site, reads: Mapping[str, str]) -> tuple[str, ...]:
     """What stands in the prompt, front to back: what is equal in front is computed once."""
-    if site.style == "fields":
-        head = [f"system (fields of {site.name})"]
-        tail = [f"{name} ‹{source}›" for name, source in reads.items()]
-    else:
-        head = ["system"]
-        if len(reads) == 1:
-            tail = [f"‹{source}›" for source in reads.values()]
-        else:
-            tail = [f"{name} ‹{source}›" for name, source in reads.items()]
-        tail.append(f"request of {site.name}")
     demos = [f"{len(site.demos)} demos of {site.name}"] if site.demos else []
-    return (*head, *demos, *tail)
+    request, shared = f"request of {site.name}", {each.field for each in site.layout.lead}
+    rest = [f"{name} ‹{source}›" for name, source in reads.items() if name not in shared]
+    if site.style == "fields" and not shared:
+        return (f"system (fields of {site.name})", *demos, *rest)
+    if site.layout.order == "dspy":
+        return (f"system ({request})", *demos, *rest)
+    lead = [f"{each.heading} ‹{reads[each.field]}›" for each in site.layout.lead]
+    if not shared and len(reads) == 1:
+        rest = [f"‹{source}›" for source in reads.values()]
+    first = site.style == "fields" or site.layout.siblings
+    own = [request, *demos, *rest] if first or (demos and lead) else [*demos, *rest, request]
+    return ("system", *lead, *own)
 
 
 def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:

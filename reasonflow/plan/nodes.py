@@ -16,6 +16,7 @@ import dspy
 from reasonflow.backends.protocol import Sampling
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.shapes import Shape
+from reasonflow.prompts.layouts import Layout
 from reasonflow.prompts.styles import Style
 
 
@@ -40,10 +41,12 @@ class Site:
     weight: float
     """Its share of a budget's output tokens, relative to the other calls'."""
     key: Hashable = field(repr=False)
-    """Content: equal keys make equal calls."""
+    """Content but for the layout: equal keys and layouts make equal calls."""
+    layout: Layout = field(default_factory=Layout)
+    """The order asked for; what it puts in front is found by `share_prefixes`."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Site) and self.key == other.key
+        return isinstance(other, Site) and self.key == other.key and self.layout == other.layout
 
     def __hash__(self) -> int:
         return hash(self.key)

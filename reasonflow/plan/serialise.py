@@ -76,6 +76,11 @@ def _site(site: Site) -> dict[str, Any]:
         "floor_tokens": site.floor_tokens,
         "weight": site.weight,
         "adapter": None if site.adapter is None else type(site.adapter).__name__,
+        "layout": {
+            "order": site.layout.order,
+            "lead": [[lead.field, lead.heading] for lead in site.layout.lead],
+            "siblings": site.layout.siblings,
+        },
     }
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import dspy
 
 from reasonflow.backends.protocol import FinishReason, TokenLogprobs
+from reasonflow.prompts.adapted import default_adapter
 from reasonflow.prompts.answers import extract_answer
-from reasonflow.prompts.render import default_adapter
 from reasonflow.prompts.styles import REASONING, Style, answer_field
 from reasonflow.prompts.thinking import THINK, ThinkTags, split_thinking
 from reasonflow.prompts.verdict import read_verdict

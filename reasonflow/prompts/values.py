@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 from dspy.adapters.utils import format_field_value
 from pydantic.fields import FieldInfo
+
+Demo: TypeAlias = Mapping[str, Any]
 
 
 def value_text(name: str, field: FieldInfo, value: Any) -> str:

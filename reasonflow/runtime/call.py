@@ -349,4 +349,4 @@ def _unread(record: Any) -> bool:
 @lru_cache(maxsize=512)
 def template(site: Site) -> PromptTemplate:
     """The compiled prompt of a site: sites compare by content."""
-    return PromptTemplate(site.signature, site.style, site.demos, site.adapter)
+    return PromptTemplate(site.signature, site.style, site.demos, site.adapter, site.layout)

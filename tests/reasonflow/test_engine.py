@@ -10,7 +10,7 @@ import dspy
 import pytest
 
 import reasonflow as rf
-from reasonflow.backends.protocol import Counters
+from reasonflow.backends.protocol import Completion, Counters, Prompt, Request, Sampling
 from reasonflow.prompts.verdict import NO_LOGPROBS
 from reasonflow.runtime.record import Run
 
@@ -186,3 +186,61 @@ def test_a_verdict_is_a_probability_that_the_engine_reports(embedded_lm: dspy.LM
     assert len(scores) == 2
     assert all(0 <= score <= 1 for score in scores)
     assert not [repair for repair in run.repairs if NO_LOGPROBS in repair]
+
+
+def test_a_continued_context_hits_although_its_text_would_encode_otherwise(embedded_lm: dspy.LM) -> None:
+    runtime = embedded_lm.engine.runtime
+    tokenizer, block = runtime.backend.tokenizer, runtime.backend.block_size
+
+    def ask(tokens: tuple[int, ...], sampling: Sampling) -> Completion:
+        request = Request(prompt=Prompt(tokens=tokens), sampling=sampling)
+        (completion,) = runtime.run(lambda: runtime.generate(request))
+        found: Completion = completion
+        return found
+
+    asked = tokenizer.encode(f"A context to be continued. {FACTS}")
+    # Tokens drawn nearly at random: such a text no tokenizer encodes the way it was written.
+    wild = Sampling(
+        temperature=2.0, repetition_penalty=2.0, min_tokens=5 * block, max_tokens=5 * block, ignore_eos=True, seed=3
+    )
+    written = ask(asked, wild).tokens
+    context = (*asked, *written)
+    again = tokenizer.encode(tokenizer.decode(context))
+    assert again != context
+    assert again[: len(asked)] == asked
+
+    last = Sampling(temperature=0.0, max_tokens=1)
+    continued = ask((*context, *tokenizer.encode(" So it goes on.")), last)
+    assert (continued.cached_tokens or 0) >= (len(context) - 1) // block * block
+    encoded = ask((*again, *tokenizer.encode(" So it goes on.")), last)
+    assert (encoded.cached_tokens or 0) < (len(context) - 1) // block * block
+
+
+class Stages(rf.Program):
+    """Drafts, notes on them, a last word: three stages that read one context, and say what they are made to."""
+
+    def __init__(self) -> None:
+        forced: dict[str, Any] = {"style": "text", "min_tokens": 16, "max_tokens": 16, "ignore_eos": True}
+        self.draft = rf.Generate(dspy.Signature("context, question -> draft", "Draft an answer."), **forced)
+        self.distill = rf.Generate(dspy.Signature("context, drafts: list[str] -> notes", "Make notes."), **forced)
+        self.refine = rf.Generate(dspy.Signature("context, question, notes -> answer", "Answer."), **forced)
+
+    def plan(self, context: Any, question: Any) -> Any:
+        drafts = self.draft(context=context, question=question, n=3)
+        notes = self.distill(context=context, drafts=drafts.draft)
+        return self.refine(context=context, question=question, notes=notes.notes)
+
+
+def test_stages_compute_a_long_context_once_where_dspys_layout_computes_it_each_time(embedded_lm: dspy.LM) -> None:
+    tokenizer, block = embedded_lm.engine.runtime.backend.tokenizer, embedded_lm.engine.runtime.backend.block_size
+
+    def cached(layout: str, context: str) -> list[int]:
+        program = Stages()
+        program.layout = layout  # type: ignore[assignment]
+        spans = call(embedded_lm, program, context=context, question="How many in box 3?").spans
+        return [span.cached_tokens or 0 for span in spans if span.node in ("distill", "refine")]
+
+    for layout in ("auto", "shared"):
+        context = f"Layout {layout}. {FACTS * 4}"
+        assert min(cached(layout, context)) >= len(tokenizer.encode(context)) - 2 * block
+    assert max(cached("dspy", f"Layout dspy. {FACTS * 4}")) < 3 * block

@@ -9,6 +9,7 @@ import dspy
 import pytest
 
 import reasonflow as rf
+from reasonflow.errors import InputError
 from tests.reasonflow.backends.openai_server import Fault, OpenAIServer, left, said
 
 
@@ -29,6 +30,19 @@ def test_a_program_runs_on_it(lm: tuple[dspy.LM, OpenAIServer]) -> None:
     assert (out.answer, out.run.usage.calls) == ("25", 5)
     assert len(lm[1].requests) == 1
     assert out.run.fingerprint["engine"] == "openai (vllm)"
+
+
+def test_pictures_reach_a_server_and_are_refused_where_prompts_are_tokens(lm: tuple[dspy.LM, OpenAIServer]) -> None:
+    picture = dspy.Image("data:image/png;base64,iVBORw0KGgo=")
+    program = rf.ChainOfThought("picture: dspy.Image, question -> answer")
+    with dspy.context(lm=lm[0]):
+        assert program(picture=picture, question="How many?").answer == "25"
+    parts = lm[1].requests[-1]["messages"][-1]["content"]
+    assert [part["type"] for part in parts] == ["text", "image_url", "text"]
+    with_tokens = rf.openai("m", base_url=lm[1].base_url, tokenizer="embedded")
+    with dspy.context(lm=with_tokens), pytest.raises(InputError, match="image_url"):
+        program(picture=picture, question="How many?")
+    with_tokens.engine.close()
 
 
 def test_what_it_lacks_is_said_before_the_run_and_in_its_record(lm: tuple[dspy.LM, OpenAIServer]) -> None:

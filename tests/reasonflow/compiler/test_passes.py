@@ -124,7 +124,8 @@ def test_a_pass_that_breaks_a_plan_is_named() -> None:
 
 
 def test_the_passes_are_a_visible_list() -> None:
-    assert [rewrite.__name__ for rewrite in PASSES] == ["deduplicate", "fuse_samples", "stop_early", "prioritise"]
+    names = ["deduplicate", "fuse_samples", "stop_early", "share_prefixes", "prioritise"]
+    assert [rewrite.__name__ for rewrite in PASSES] == names
 
 
 def test_check_refuses_what_no_program_can_trace() -> None:

@@ -4,7 +4,8 @@ import dspy
 import pytest
 
 from reasonflow.backends.chunk_tokenizer import ChunkTokenizer
-from reasonflow.prompts.render import REQUEST, SYSTEM, PromptTemplate, render_messages
+from reasonflow.prompts.free_form import REQUEST, SYSTEM
+from reasonflow.prompts.render import PromptTemplate, render_messages
 
 QUESTION = dspy.Signature("question -> answer")
 DISTILL = dspy.Signature("problem, drafts: list[str] -> summary", "Keep what the drafts agree on.")
