@@ -87,6 +87,8 @@ class HfTokenizer:
             text = self._written([{"role": role, "content": text} for role, text in zip(roles, said, strict=True)])
         except (jinja2.TemplateError, TypeError):
             return False
+        except InputError:  # no template at all: rendering says so
+            return True
         return -1 < text.find(said[0]) < text.find(said[1])
 
     @cached_property

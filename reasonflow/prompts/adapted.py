@@ -47,7 +47,7 @@ class Adapted:
         self, signature: type[dspy.Signature], demos: Sequence[Demo], adapter: dspy.Adapter, lead: Sequence[Lead]
     ) -> None:
         self._signature, self._adapter = signature, adapter
-        self._demos = [dict(demo) for demo in demos]
+        self._demos = [unmarked(dict(demo)) for demo in demos]
         self._lead = {each.field: each.heading for each in lead}
 
     def whole(self, inputs: Mapping[str, Any], specials: tuple[str, ...]) -> tuple[Message, ...]:
@@ -87,4 +87,4 @@ class Adapted:
 def _for_adapter(name: str, field: FieldInfo, value: Any) -> Any:
     if is_branches(value) and None in value:
         return value_text(name, field, value)  # adapters would write a hole as a branch that says "None"
-    return unmarked(value) if isinstance(value, str) else value
+    return unmarked(value)

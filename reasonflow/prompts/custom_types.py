@@ -18,12 +18,20 @@ from reasonflow.errors import InputError
 from reasonflow.prompts.neutralise import neutralise
 
 _MARKS = (CUSTOM_TYPE_START_IDENTIFIER, CUSTOM_TYPE_END_IDENTIFIER)
+_HINT = "CUSTOM-TYPE-"
+"""Stands in both marks."""
 _MARKED = re.compile(f"{re.escape(_MARKS[0])}(.*?){re.escape(_MARKS[1])}", re.DOTALL)
 
 
-def unmarked(text: str) -> str:
-    """A text from outside, whose marks mean nothing."""
-    return neutralise(text, _MARKS) if "CUSTOM-TYPE-" in text else text
+def unmarked(value: Any) -> Any:
+    """The value with the marks in its texts broken, those inside lists and dicts too: only DSPy's types may mark."""
+    if isinstance(value, str):
+        return neutralise(value, _MARKS) if _HINT in value else value
+    if isinstance(value, dict):
+        return {key: unmarked(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(unmarked, value))
+    return value
 
 
 def expanded(messages: Iterable[Message]) -> tuple[Message, ...]:
@@ -48,7 +56,7 @@ def refuse_media(messages: Sequence[Message]) -> None:
 
 def _expanded(message: Message) -> Message:
     content = message.get("content")
-    if not isinstance(content, str) or _MARKS[0] not in content:
+    if message.get("role") != "user" or not isinstance(content, str) or _MARKS[0] not in content:
         return message
     parts: list[Any] = []
     end = 0
@@ -64,8 +72,16 @@ def _text(text: str) -> list[Any]:
 
 
 def _parts(payload: str) -> list[Any]:
-    try:
-        found = json.loads(payload)
-    except ValueError:
-        found = json.loads(json.loads(f'"{payload}"'))  # inside a larger value it is JSON twice
-    return [part if isinstance(part, dict) else {"type": "text", "text": str(part)} for part in found]
+    for read in (json.loads, _read_twice):
+        try:
+            found = read(payload)
+        except (ValueError, TypeError):
+            continue
+        if isinstance(found, list):
+            return [part if isinstance(part, dict) else {"type": "text", "text": str(part)} for part in found]
+    return _text(payload)  # marks that no type of DSPy's made: data
+
+
+def _read_twice(payload: str) -> Any:
+    """Inside a larger value it is JSON in a JSON string."""
+    return json.loads(json.loads(f'"{payload}"'))

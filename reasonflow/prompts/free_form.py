@@ -83,8 +83,7 @@ class FreeForm:
         for name, field, under in self._fields:
             value = values.get(name)
             if value is not None:
-                text = value_text(name, field, value)
-                text = neutralise(unmarked(text) if isinstance(value, str) else text, specials)
+                text = neutralise(value_text(name, field, unmarked(value)), specials)
                 sections.append(text if self._bare else f"## {under}\n{text}")
         return "\n\n".join(sections)
 

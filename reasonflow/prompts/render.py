@@ -101,9 +101,10 @@ class PromptTemplate:
         for each in self._layout.lead:
             value = inputs.get(each.field)
             if value is not None:
-                text = value_text(each.field, self._fields[each.field], value)
+                # Under the common heading, so that the sections of a list have one name for all readers, too.
+                text = value_text(each.heading, self._fields[each.field], unmarked(value))
                 if self._layout.order == "shared" or len(text) >= WORTH_SHARING:
-                    found[each] = unmarked(text) if isinstance(value, str) else text
+                    found[each] = text
         return found
 
     def _behind_of(self, lead: tuple[Lead, ...]) -> _Behind:

@@ -105,8 +105,11 @@ def test_a_template_cannot_reach_into_python(files: ModelFiles, tmp_path: Path) 
 
 
 def test_a_base_model_without_a_template_says_so(files: ModelFiles, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no chat template"):
-        HfTokenizer(_copy(files.folder, tmp_path, template=None)).render([{"role": "user", "content": "x"}])
+    tokenizer = HfTokenizer(_copy(files.folder, tmp_path, template=None))
+    assert tokenizer.system_turns  # an engine is described without one
+    for role in ("user", "system"):
+        with pytest.raises(InputError, match="no chat template"):
+            tokenizer.render([{"role": role, "content": "x"}])
 
 
 def test_rendering_loads_neither_torch_nor_transformers(files: ModelFiles) -> None:
