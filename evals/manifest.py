@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,9 @@ from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import InputError
 from reasonflow.evals.dataset import Problem, digest
 from reasonflow.evals.provenance import commit, versions
+from reasonflow.language.artifact import layouts_of
 from reasonflow.plan.budget import Budget
+from reasonflow.runtime.measured import state_of
 
 FILE = "manifest.json"
 LOCK = ".lock"
@@ -43,7 +44,8 @@ def describe(
     return {
         "program": f"{type(program).__module__}.{type(program).__qualname__}",
         "settings": {name: _plain(value) for name, value in (settings or {}).items()},
-        "state": _state(program),
+        "state": state_of(program),
+        **({"layouts": layouts} if (layouts := layouts_of(program)) else {}),
         "signature": {name: str(predictor.signature.signature) for name, predictor in program.named_predictors()},
         "benchmark": benchmark,
         "problems": len(problems),
@@ -124,11 +126,6 @@ def claimed(folder: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
-
-
-def _state(program: dspy.Module) -> str:
-    """A digest of what optimizers may have changed: demos, instructions, choices."""
-    return hashlib.sha256(json.dumps(program.dump_state(), sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _engine(lm: dspy.LM) -> dict[str, str]:

@@ -33,7 +33,7 @@ from reasonflow.runtime.runtime import Runtime
 FORMAT = 1
 """Counts up when older versions could no longer load what is written."""
 ENTRY = "reasonflow"
-_OPTIONS = ("style", "solution_tokens", "retries", "floor_tokens", "weight", "layout")
+_OPTIONS = ("style", "solution_tokens", "retries", "floor_tokens", "weight")
 _OF_THE_MODEL = ("engine", "model", "model_hash", "dtype")
 """What of an engine's fingerprint answers depend on."""
 _STATE_KEYS = frozenset({"demos", "fields", "lm", "signature", "traces", "train"})
@@ -56,7 +56,7 @@ class _Entry(pydantic.BaseModel):
     choices: dict[str, Any] = {}
     budgets: dict[str, dict[str, Any]] = {}
     layouts: dict[str, str] = {}
-    """Of programs, by the module's name, where they are not "auto"."""
+    """Of programs and call sites, by name, where they are not "auto"."""
     compiled: tuple[str, ...] = ()
     """Modules that DSPy leaves alone, because an optimizer is done with them."""
     frozen: dict[str, dict[str, Any]] = {}
@@ -117,7 +117,7 @@ def _describe(program: Program) -> dict[str, Json]:
         "sites": {name: _describe_site(name, site) for name, site in sites.items()},
         "choices": {n: describe(choice.value, f"choice {n!r}") for n, choice in of_kind(parts, Choice).items()},
         "budgets": {name: module.budget.limits for name, module in modules.items() if getattr(module, "budget", None)},
-        "layouts": {n: module.layout for n, module in modules.items() if getattr(module, "layout", "auto") != "auto"},
+        "layouts": layouts_of(program),
         "compiled": [name for name, module in modules.items() if module._compiled],
         "frozen": {n: module.dump_state() for n, module in modules_of(bare).items() if n and module._compiled},
         "own_models": {name: lm.model for name, lm in own.items()},
@@ -125,6 +125,17 @@ def _describe(program: Program) -> dict[str, Json]:
         "plan": _plan_digest(bare),
         "versions": _versions(),
     }
+
+
+def layouts_of(program: dspy.Module) -> dict[str, str]:
+    """The layouts in it that are not "auto", by the names of programs (its own is empty) and call sites."""
+    return {name: part.layout for name, part in _laid_out(program).items() if part.layout != "auto"}
+
+
+def _laid_out(program: dspy.Module) -> dict[str, Program | Generate]:
+    """All in it that has a layout."""
+    parts = {**modules_of(program), **dict(predictors_of(program))}
+    return {name: part for name, part in parts.items() if isinstance(part, (Program, Generate))}
 
 
 def _describe_site(name: str, site: dspy.Predict) -> dict[str, Json]:
@@ -259,9 +270,10 @@ class _Maker:
             budget = None if limits is None else Budget(**limits)
             if isinstance(module, Program) and module.budget != budget:
                 module.budget = budget
-            layout = entry.layouts.get(name, "auto")
-            if isinstance(module, Program) and module.layout != layout:
-                module.layout = check_order(layout, f"module {name!r} in {self.name}")
+        for name, part in _laid_out(program).items():
+            layout = check_order(entry.layouts.get(name, "auto"), f"{name or 'the program'} in {self.name}")
+            if part.layout != layout:
+                part.layout = layout
         return program
 
     def _make(self, described: Mapping[str, Json], where: str) -> Program:

@@ -30,6 +30,12 @@ def scripted(**options: Any) -> dspy.LM:
     return rf.scripted(lambda *_: "\\boxed{5}", **options)
 
 
+def laid_out(layout: Any) -> rf.Program:
+    program = rf.SelfConsistency(n=4)
+    program.layout = layout
+    return program
+
+
 def test_equal_evaluations_have_equal_manifests_and_match(tmp_path: Path) -> None:
     assert manifest() == manifest()
     write_or_match(tmp_path, manifest())
@@ -63,6 +69,7 @@ def test_what_an_engine_learns_at_its_start_makes_no_other_evaluation_of_it(tmp_
         ({"program": rf.SelfConsistency("question -> answer", n=4)}, "signature.solve was"),
         ({"problems": [Problem(id="a", inputs={"problem": "2 + 4"}, answer="5")]}, "problems_digest was"),
         ({"benchmark": "c"}, 'benchmark was "b", now "c"'),
+        ({"program": laid_out("dspy")}, 'layouts was null, now {"": "dspy"}'),
         ({"lm": scripted(model="other")}, "model was"),
         ({"lm": scripted(temperature=0.3)}, "sampling.temperature was"),
     ],
