@@ -257,7 +257,8 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
         for name, other in sites:
             common = _common(segments, other)
             if common > 1:
-                lines.append(f"shares {' · '.join(segments[:common])} with {name}")
+                long = ", where long enough" if op.site.layout.lead and op.site.layout.order == "auto" else ""
+                lines.append(f"shares {' · '.join(segments[:common])} with {name}{long}")
                 break
         sites.append((node.name, segments))
         worst = node_bound(node, window)
@@ -292,7 +293,7 @@ def _segments(site: Site, reads: Mapping[str, str]) -> tuple[str, ...]:
     lead = [f"{each.heading} ‹{reads[each.field]}›" for each in site.layout.lead]
     if not shared and len(reads) == 1:
         rest = [f"‹{source}›" for source in reads.values()]
-    first = site.style == "fields" or site.layout.siblings
+    first = site.style == "fields" or (site.layout.siblings and (lead or site.layout.order == "shared"))
     own = [request, *demos, *rest] if first or (demos and lead) else [*demos, *rest, request]
     return ("system", *lead, *own)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from hashlib import sha256
 from typing import Any
 
 from reasonflow.backends.protocol import Sampling
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.nodes import Const, Node, Op, Plan, Quorum, Site
+from reasonflow.prompts.layouts import Layout
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -76,11 +77,8 @@ def _site(site: Site) -> dict[str, Any]:
         "floor_tokens": site.floor_tokens,
         "weight": site.weight,
         "adapter": None if site.adapter is None else type(site.adapter).__name__,
-        "layout": {
-            "order": site.layout.order,
-            "lead": [[lead.field, lead.heading] for lead in site.layout.lead],
-            "siblings": site.layout.siblings,
-        },
+        # Left out where nothing is special, as in all plans of artifacts that are older than layouts.
+        **({} if site.layout == Layout() else {"layout": asdict(site.layout)}),
     }
 
 

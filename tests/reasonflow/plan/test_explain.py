@@ -17,7 +17,7 @@ def test_a_plan_is_explained_before_anything_runs() -> None:
     text = str(rf.PDR(widths=(4, 2)).explain())
     assert "draft × 4" in text
     assert "4 samples of one prompt: the whole prompt shared" in text
-    assert "shares system · Problem ‹problem› with draft" in text
+    assert "shares system · Problem ‹problem› with draft, where long enough" in text
     assert "no window known" in text
 
 
