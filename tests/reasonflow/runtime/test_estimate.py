@@ -196,13 +196,6 @@ def test_a_folder_is_a_history_of_its_own_program(tmp_path: Path) -> None:
             program.estimate([PROBLEM], history=[tmp_path / "nothing"])
 
 
-def test_the_state_is_the_one_evaluations_record() -> None:
-    from reasonflow.evals.manifest import _state
-
-    program = rf.PDR(widths=(4, 2))
-    assert state_of(program) == _state(program)
-
-
 def test_hosted_models_cost_by_the_token_and_engines_by_the_hour() -> None:
     program = Made(lambda s, p: s.solve(problem=p), max_tokens=100)
     with dspy.context(lm=rf.scripted(TEN, model="gpt-4o-mini", window=1000)):
