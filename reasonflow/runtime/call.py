@@ -18,18 +18,17 @@ from reasonflow.runtime import joins
 from reasonflow.runtime.allotment import Ask
 from reasonflow.runtime.draw import Draw, journal_key
 from reasonflow.runtime.fitting import Fitting
-from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.ledger import Amount
 from reasonflow.runtime.price import Price
 from reasonflow.runtime.reading import flowing
 from reasonflow.runtime.record import label
 from reasonflow.runtime.reservation import Granted, exceeded, grant
 from reasonflow.runtime.scheduler import Ticket
-from reasonflow.runtime.scope import Scope
 from reasonflow.runtime.seeds import sample_seed
 from reasonflow.runtime.sending import output_limit, send
 from reasonflow.runtime.tally import OUTVOTED, tallies
-from reasonflow.runtime.values import Cost, Furthest, Hole, longest
+from reasonflow.runtime.values import Cost, Hole, longest
+from reasonflow.runtime.where import Where
 
 if TYPE_CHECKING:
     from reasonflow.runtime.calls import CallMaker
@@ -63,28 +62,14 @@ class TracedCalls:
     """As DSPy traces them: (predictor, inputs, prediction)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a run a call stands."""
-
-    scope: Scope
-    frame: Frame | None
-    """None where no budget limits it."""
-    position: int
-    indices: tuple[int, ...]
-    """Branch, round and sample numbers on the way to it, outermost first."""
-    furthest: Furthest
-    """Told how far the call has come, also where it fails."""
-
-
 class ModelCall:
     """One call of one site, from its inputs to its outcome."""
 
     def __init__(
-        self, maker: CallMaker, node: Node, op: Generate, before: Cost, place: Place, values: Sequence[Any]
+        self, maker: CallMaker, node: Node, op: Generate, position: int, where: Where, values: Sequence[Any]
     ) -> None:
         site = op.site
-        self.maker, self.node, self.op, self.before, self.place = maker, node, op, before, place
+        self.maker, self.node, self.op, self.position, self.where = maker, node, op, position, where
         self.binding, self.runtime = maker.bindings[site.name], maker.runtimes[site.name]
         self.inputs = {name: flowing(value) for name, value in zip(op.fields, values, strict=True)}
         backend = self.runtime.backend
@@ -93,7 +78,7 @@ class ModelCall:
         """Samples there are to draw: greedy ones are all the same."""
         self.prompt = self.fitting.whole
         self.records: list[Any] = [None] * self.drawn
-        self.costs: list[Cost] = [before] * self.drawn
+        self.costs: list[Cost] = [where.entry] * self.drawn
         self.completions: list[Completion] = []
         self.cancelled: list[Completion] = []
         self.decided = False
@@ -107,11 +92,11 @@ class ModelCall:
     @property
     def name(self) -> str:
         """As people read it."""
-        return label(self.node.name, self.place.indices)
+        return label(self.node.name, self.where.indices)
 
     def indices(self, sample: int) -> tuple[int, ...]:
         """Of one sample."""
-        return (*self.place.indices, sample) if self.op.n is not None else self.place.indices
+        return (*self.where.indices, sample) if self.op.n is not None else self.where.indices
 
     async def draw(self) -> None:
         """Draw the samples that no earlier session has recorded, as many as the budget has room for."""
@@ -128,7 +113,7 @@ class ModelCall:
         """Ask again for what could not be read, where the site allows it: all of them beside each other."""
         for attempt in range(1, self.op.site.retries + 1):
             unread = [number for number, record in enumerate(self.records) if _unread(record)]
-            if not unread or self.decided or self.place.scope.stopped is not None:
+            if not unread or self.decided or self.where.scope.stopped is not None:
                 return
             async with anyio.create_task_group() as group:
                 for sample in unread:
@@ -159,7 +144,7 @@ class ModelCall:
         )
 
     def _sampling(self, attempt: int, sample: int = 0) -> Sampling:
-        path = (*self.place.indices, 0) if self.op.n is not None else self.place.indices
+        path = (*self.where.indices, 0) if self.op.n is not None else self.where.indices
         seed = sample_seed(self.binding.seed, self.node.name, path)
         if attempt:
             seed = (seed + sample + _RETRY_STRIDE * attempt) % (1 << 31)
@@ -170,12 +155,12 @@ class ModelCall:
         draw = self._new_draw(list(found), attempt, self.prompt, None, decided, replayed=True)
         tokens = sum(completion.prompt_tokens + completion.output_tokens for completion in found.values())
         dollars = sum(self.price.of(c.prompt_tokens, c.output_tokens) for c in found.values())
-        ledger = self.place.scope.ledger
+        ledger = self.where.scope.ledger
         amount = Amount(total=tokens, calls=len(found), dollars=dollars)
         if ledger is not None:
             hold = ledger.reserve(amount)
             if hold is None:
-                raise exceeded(self.name, self.place.scope)
+                raise exceeded(self.name, self.where.scope)
             hold.settle(amount)
         for sample, completion in found.items():
             draw.take((sample, completion))
@@ -186,7 +171,7 @@ class ModelCall:
         """Send them, wait for their ends, settle what they took."""
         granted = await self._granted(len(samples), retrying=attempt > 0)
         if granted.cut:
-            self.maker.run.repair(self.node.name, granted.cut, self.place.indices)
+            self.maker.run.repair(self.node.name, granted.cut, self.where.indices)
         if attempt == 0:
             self.prompt = granted.prompt
         samples, dropped = samples[: granted.width], samples[granted.width :]
@@ -196,7 +181,7 @@ class ModelCall:
         limit = self._limit(granted.prompt, granted.cap)
         draw = self._new_draw(samples, attempt, granted.prompt, limit, decided, single=attempt > 0)
         try:
-            with self.place.scope.call() as calling:
+            with self.where.scope.call() as calling:
                 draw.enough = calling.cancel
                 await self._send(request, places, draw.take)
         finally:
@@ -207,8 +192,8 @@ class ModelCall:
             self._collect(draw)
         if draw.decided:
             self._fill(samples, BranchCancelled(OUTVOTED))
-        elif self.place.scope.stopped is not None:
-            self._fill(samples, self.place.scope.stopped)
+        elif self.where.scope.stopped is not None:
+            self._fill(samples, self.where.scope.stopped)
 
     def _request(self, samples: list[int], attempt: int, granted: Granted) -> tuple[Request, Sequence[int] | None]:
         """The request for these samples, and which of its own samples they are (None: all)."""
@@ -231,21 +216,21 @@ class ModelCall:
 
     async def _granted(self, samples: int, *, retrying: bool) -> Granted:
         """What the budget has room for; everything, where there is none."""
-        if self.place.frame is None or self.place.scope.ledger is None:
+        if self.where.frame is None or self.where.scope.ledger is None:
             return Granted(*self.fitting.render(), width=samples)
         ask = Ask(
             op=self.op,
-            before=longest(self.costs) if retrying else self.before,
+            before=longest(self.costs) if retrying else self.where.entry,
             prompt=self.fitting.tokens,
             own_cap=self._limit(self.fitting.whole, None),
             width=samples,
             least=1 if retrying else min(samples, self.op.min_branches or 1),
         )
-        frame, position = self.place.frame, self.place.position
+        frame, position = self.where.frame, self.position
         return await grant(
             self.name,
             ask,
-            self.place.scope,
+            self.where.scope,
             lambda: self.maker.allotter.call(ask, frame, position),
             self.fitting,
             lambda prompt: self._limit(prompt, None),
@@ -299,9 +284,9 @@ class ModelCall:
         self.maker.run.repair(
             self.node.name,
             f"the budget leaves room for {self.drawn - len(samples)} of {self.drawn} samples",
-            self.place.indices,
+            self.where.indices,
         )
-        self._fill(samples, exceeded(self.name, self.place.scope))
+        self._fill(samples, exceeded(self.name, self.where.scope))
 
     def _fill(self, samples: Sequence[int], error: BranchCancelled | BudgetExceeded) -> None:
         """Holes where no record came."""
@@ -312,7 +297,7 @@ class ModelCall:
     def told(self) -> Made:
         """The call as DSPy hears of it."""
         return Made(
-            order=(self.node.name, self.place.indices),
+            order=(self.node.name, self.where.indices),
             binding=self.binding,
             site=self.op.site,
             inputs=self.inputs,
@@ -337,7 +322,7 @@ class ModelCall:
             return self.records[0], cost
         joins.enough(self.name, self.records, self.op.min_branches)
         if all(isinstance(record, Hole) for record in self.records):
-            self.place.scope.check()
+            self.where.scope.check()
         return (self.records * self.op.n if self.drawn < self.op.n else self.records), cost
 
 

@@ -14,15 +14,15 @@ from reasonflow.errors import BackendError
 from reasonflow.language.tracing import Binding
 from reasonflow.plan.nodes import Call, Generate, Node, Site
 from reasonflow.runtime.allotment import Allotter
-from reasonflow.runtime.call import Made, ModelCall, Place, TracedCalls
-from reasonflow.runtime.evaluation import Where
+from reasonflow.runtime.call import Made, ModelCall, TracedCalls
 from reasonflow.runtime.inside import Inside
 from reasonflow.runtime.journal import Journal
 from reasonflow.runtime.price import Prices
 from reasonflow.runtime.record import Run
 from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.scheduler import Ticket
-from reasonflow.runtime.values import Cost, longest
+from reasonflow.runtime.values import longest
+from reasonflow.runtime.where import Outcome, Where
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class CallMaker:
     allotter: Allotter
     prices: Prices
 
-    async def generate(self, node: Node, values: Sequence[Any], before: Cost, place: Place) -> tuple[Any, Cost]:
+    async def generate(self, node: Node, position: int, values: Sequence[Any], where: Where) -> Outcome:
         """Render, sample, parse. One record, or a list of them with holes where there is none.
 
         Raises BackendError; AdapterParseError where a single sample cannot be read; BudgetExceeded where the budget
@@ -50,13 +50,13 @@ class CallMaker:
         """
         op = node.op
         assert isinstance(op, Generate)
-        place.scope.check()
-        call = ModelCall(self, node, op, before, place, values)
+        where.scope.check()
+        call = ModelCall(self, node, op, position, where, values)
         try:
             await call.draw()
             await call.ask_again()
         finally:
-            place.furthest.reach(longest(call.costs))
+            where.furthest.reach(longest(call.costs))
             if call.completions or call.cancelled:
                 self.made.append(call.told())
         return call.outcome()

@@ -6,72 +6,15 @@ Each node starts as soon as what it reads is there; nothing runs that nobody nee
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
 import anyio
 
 from reasonflow.errors import ReasonFlowError
-from reasonflow.plan.nodes import PURE, Answer, Call, Input, Node, Plan, Quorum, Select, Vote, When
-from reasonflow.runtime import joins
-from reasonflow.runtime.events import Answer as AnswerEvent
-from reasonflow.runtime.events import Joined
-from reasonflow.runtime.frames import Frame
-from reasonflow.runtime.record import Run
-from reasonflow.runtime.scope import Scope
-from reasonflow.runtime.values import FREE, Cost, Furthest, longest
-
-Outcome = tuple[Any, Cost]
-"""A value, and what the longest way to it cost."""
-Indices = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Where in a run a plan is evaluated."""
-
-    scope: Scope
-    frame: Frame | None
-    """None where no budget limits it."""
-    indices: Indices = ()
-    """Branch, round and sample numbers on the way, outermost first."""
-    entry: Cost = FREE
-    """The longest way to where the plan begins: nothing in it starts earlier, whatever it reads."""
-    furthest: Furthest = field(default_factory=Furthest)
-    """How far the calls of this branch have come: who waits for a branch that fails has waited for them."""
-
-    def at(self, *indices: int) -> Where:
-        """The same, some numbers deeper."""
-        return replace(self, indices=(*self.indices, *indices))
-
-    def after(self, costs: Iterable[Cost]) -> Where:
-        """The same, begun when all that these ways lead to is there."""
-        return replace(self, entry=self.longest(costs))
-
-    def longest(self, costs: Iterable[Cost]) -> Cost:
-        """The longest way to a step that waits for these."""
-        return longest([self.entry, *costs])
-
-    @contextmanager
-    def body(self, plan: Plan, position: int, *, width: int = 1, rounds: int = 1) -> Iterator[Where]:
-        """Inside a node of the plan evaluated here."""
-        if self.frame is None:
-            yield self
-            return
-        with self.frame.under(plan, position, width=width, rounds=rounds) as frame:
-            yield replace(self, frame=frame)
-
-
-class Steps(Protocol):
-    """What runs the nodes that are not pure."""
-
-    run: Run
-
-    async def step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Outcome: ...
-
-    async def evaluate(self, plan: Plan, inputs: Sequence[Outcome], where: Where) -> Outcome: ...
+from reasonflow.plan.nodes import PURE, Answer, Call, Input, Node, Plan, When
+from reasonflow.runtime.pure import pure
+from reasonflow.runtime.steps import Steps
+from reasonflow.runtime.where import Outcome, Where
 
 
 class Evaluation:
@@ -269,16 +212,7 @@ class Evaluation:
 
     def _pure(self, node: Node, position: int) -> Outcome:
         args = [self._value(arg) for arg in self._args[position]]
-        run, indices = self._executor.run, self._where.indices
-        given = [value for value, _ in args]
-        value = joins.evaluate(node.op, given, lambda text: run.repair(node.name, text, indices))
-        cost = self._behind.get(position, self._where).longest(cost for _, cost in args)
-        if isinstance(node.op, Answer):
-            self._where.scope.reach(value, cost)
-            run.tell(AnswerEvent, node.name, indices, value=value)
-        elif isinstance(node.op, (Vote, Quorum, Select)):
-            run.tell(Joined, node.name, indices, branches=len(given[0]), value=value)
-        return value, cost
+        return pure(node, args, self._executor.run, self._where, self._behind.get(position, self._where))
 
     def _free(self, node: Node, position: int) -> Outcome | None:
         """An answer nobody reads, or a step on the way to it: without it the run goes on, and says so."""

@@ -19,17 +19,18 @@ from reasonflow.language.dspy_errors import own_errors
 from reasonflow.plan.nodes import Call, Each, Fork, Generate, Loop, Node, Plan, Race, Within
 from reasonflow.runtime import joins
 from reasonflow.runtime.ambient import surrounded
-from reasonflow.runtime.call import Place
 from reasonflow.runtime.calls import CallMaker
-from reasonflow.runtime.evaluation import Evaluation, Indices, Outcome, Where
+from reasonflow.runtime.evaluation import Evaluation
 from reasonflow.runtime.events import Joined
 from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.functions import call_function, contained
 from reasonflow.runtime.ledger import Ledger
 from reasonflow.runtime.notes import NOTES
 from reasonflow.runtime.record import Run, label
+from reasonflow.runtime.straight import chain_of, follow
 from reasonflow.runtime.tally import OUTVOTED, tallies
 from reasonflow.runtime.values import FREE, Cost, Hole, longest
+from reasonflow.runtime.where import Indices, Outcome, Where
 
 FATAL = (EngineDead, EngineStartError, ProgramError)
 """Errors no other branch can make up for."""
@@ -44,6 +45,9 @@ class Executor:
 
     async def evaluate(self, plan: Plan, inputs: Sequence[Outcome], where: Where) -> Outcome:
         """What `plan` gives for these inputs."""
+        chain = chain_of(plan)
+        if chain is not None:
+            return await follow(self, plan, chain, inputs, where)
         return await Evaluation(self, plan, where).result(inputs)
 
     async def step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Outcome:
@@ -51,8 +55,7 @@ class Executor:
         where = where.after(cost for _, cost in args)
         match node.op:
             case Generate():
-                place = Place(where.scope, where.frame, position, where.indices, where.furthest)
-                return await self.calls.generate(node, [value for value, _ in args], where.entry, place)
+                return await self.calls.generate(node, position, [value for value, _ in args], where)
             case Fork(n=n):
                 bodies: list[list[Outcome] | Hole] = [[(index, FREE), *args] for index in range(n)]
                 return await self._branches(node, node.op, position, bodies, where)
@@ -97,7 +100,7 @@ class Executor:
         width = self._affordable(node, op, position, len(bodies), where)
 
         async def branch(index: int, inputs: list[Outcome], inside: Where) -> None:
-            mine = replace(inside.at(index), furthest=where.furthest.inside())
+            mine = inside.branch(index)
             try:
                 results[index], cost = await self.evaluate(op.body, inputs, mine)
                 costs.append(cost)

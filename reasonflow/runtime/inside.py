@@ -30,8 +30,8 @@ from reasonflow.runtime.sending import counted, output_limit, send
 from reasonflow.runtime.values import Cost, longest
 
 if TYPE_CHECKING:
-    from reasonflow.runtime.evaluation import Where
     from reasonflow.runtime.runtime import Runtime
+    from reasonflow.runtime.where import Where
 
 FLOOR_TOKENS = 64
 """A budget caps such a call no lower, unless it asks for less itself."""

@@ -25,7 +25,6 @@ from reasonflow.runtime.ambient import ambient
 from reasonflow.runtime.call import Made, TracedCalls, template
 from reasonflow.runtime.calls import CallMaker
 from reasonflow.runtime.engines import engines_of, known_backends, notes, widest
-from reasonflow.runtime.evaluation import Where
 from reasonflow.runtime.events import Watch
 from reasonflow.runtime.executor import Executor
 from reasonflow.runtime.fitting import Fitting
@@ -37,6 +36,7 @@ from reasonflow.runtime.reading import missing_answer
 from reasonflow.runtime.record import Run
 from reasonflow.runtime.scope import Scope
 from reasonflow.runtime.values import FREE, Hole, Record, solid
+from reasonflow.runtime.where import Where
 
 
 class ProgramOutput(dspy.Prediction):
