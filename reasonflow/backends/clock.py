@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from typing import Protocol
-
-import anyio
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 # Loop rounds without a new sleeper before virtual time moves on. A task needs a few rounds from its start to its first
 # sleep (task group, scheduler, retry); counting rounds instead of seconds keeps runs repeatable on a busy machine.
@@ -19,7 +18,7 @@ class Clock(Protocol):
 
     def now(self) -> float: ...
 
-    async def sleep(self, seconds: float) -> None: ...
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]: ...
 
 
 class WallClock:
@@ -28,8 +27,8 @@ class WallClock:
     def now(self) -> float:
         return time.perf_counter()
 
-    async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
+        return asyncio.sleep(seconds)
 
 
 class VirtualClock:

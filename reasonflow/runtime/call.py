@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from reasonflow.runtime import joins
 from reasonflow.runtime.allotment import Ask
 from reasonflow.runtime.draw import Draw, journal_key
 from reasonflow.runtime.fitting import Fitting
+from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.ledger import Amount
 from reasonflow.runtime.price import Price
 from reasonflow.runtime.reading import flowing
@@ -81,6 +82,7 @@ class ModelCall:
         self.costs: list[Cost] = [where.entry] * self.drawn
         self.completions: list[Completion] = []
         self.cancelled: list[Completion] = []
+        self._decides: Callable[[int, Any], bool] = tallies((), 1)
         self.decided = False
         """Whether the rest of its samples cannot matter any more."""
 
@@ -98,16 +100,19 @@ class ModelCall:
         """Of one sample."""
         return (*self.where.indices, sample) if self.op.n is not None else self.where.indices
 
-    async def draw(self) -> None:
-        """Draw the samples that no earlier session has recorded, as many as the budget has room for."""
+    def begin(self) -> list[int]:
+        """Take what an earlier session has recorded; the samples that are left to draw."""
+        self._decides = tallies(self.op.stops, self.drawn, self.op.min_branches)
+        if self.maker.journal is None:
+            return list(range(self.drawn))
         found = self._recorded(0, range(self.drawn))
-        missing = [sample for sample in range(self.drawn) if sample not in found]
-        decided = tallies(self.op.stops, self.drawn, self.op.min_branches)
-        if found:
-            spent = self._replay(found, 0, decided)
-            missing = [] if spent else missing
-        if missing:
-            await self._sample(missing, 0, decided)
+        if found and self._replay(found, 0, self._decides):
+            return []
+        return [sample for sample in range(self.drawn) if sample not in found]
+
+    def draw(self, samples: list[int]) -> Coroutine[Any, Any, None]:
+        """Draw these, as many as the budget has room for."""
+        return self._sample(samples, 0, self._decides)
 
     async def ask_again(self) -> None:
         """Ask again for what could not be read, where the site allows it: all of them beside each other."""
@@ -169,7 +174,10 @@ class ModelCall:
 
     async def _sample(self, samples: list[int], attempt: int, decided: Callable[[int, Any], bool]) -> None:
         """Send them, wait for their ends, settle what they took."""
-        granted = await self._granted(len(samples), retrying=attempt > 0)
+        if self.where.frame is None or self.where.scope.ledger is None:
+            granted = Granted(*self.fitting.render(), width=len(samples))
+        else:
+            granted = await self._granted(len(samples), self.where.frame, retrying=attempt > 0)
         if granted.cut:
             self.maker.run.repair(self.node.name, granted.cut, self.where.indices)
         if attempt == 0:
@@ -181,9 +189,12 @@ class ModelCall:
         limit = self._limit(granted.prompt, granted.cap)
         draw = self._new_draw(samples, attempt, granted.prompt, limit, decided, single=attempt > 0)
         try:
-            with self.where.scope.call() as calling:
-                draw.enough = calling.cancel
+            if self.where.scope.ledger is None and not self.op.stops:  # nothing can end it before its time
                 await self._send(request, places, draw.take)
+            else:
+                with self.where.scope.call() as calling:
+                    draw.enough = calling.cancel
+                    await self._send(request, places, draw.take)
         finally:
             if granted.hold is not None:
                 granted.hold.settle(draw.spent(self.price))
@@ -209,15 +220,15 @@ class ModelCall:
         )
         return request, None if whole else samples
 
-    async def _send(self, request: Request, places: Sequence[int] | None, observe: Callable[[Any], None]) -> None:
+    def _send(
+        self, request: Request, places: Sequence[int] | None, observe: Callable[[Any], None]
+    ) -> Coroutine[Any, Any, Any]:
         ticket = Ticket(run=self.maker.number, path=self.node.priority)
         self.maker.run.requests += 1
-        await send(self.maker.home, self.runtime, request, observe, ticket, places)
+        return send(self.maker.home, self.runtime, request, observe, ticket, places)
 
-    async def _granted(self, samples: int, *, retrying: bool) -> Granted:
-        """What the budget has room for; everything, where there is none."""
-        if self.where.frame is None or self.where.scope.ledger is None:
-            return Granted(*self.fitting.render(), width=samples)
+    async def _granted(self, samples: int, frame: Frame, *, retrying: bool) -> Granted:
+        """What the budget has room for."""
         ask = Ask(
             op=self.op,
             before=longest(self.costs) if retrying else self.where.entry,
@@ -226,7 +237,7 @@ class ModelCall:
             width=samples,
             least=1 if retrying else min(samples, self.op.min_branches or 1),
         )
-        frame, position = self.where.frame, self.position
+        position = self.position
         return await grant(
             self.name,
             ask,
@@ -253,8 +264,6 @@ class ModelCall:
         single: bool = False,
     ) -> Draw:
         """single: the request is of one sample, which stands for the only one of `samples`."""
-        last = attempt == self.op.site.retries
-        journal = None if replayed else self.maker.journal
         return Draw(
             run=self.maker.run,
             node=self.node.name,
@@ -263,13 +272,18 @@ class ModelCall:
             runtime=self.runtime,
             indices=self.indices,
             samples=tuple(samples),
-            number=(lambda index: samples[0]) if single else (lambda index: index),
+            only=samples[0] if single else None,
             limit=limit,
-            last=last,
+            last=attempt == self.op.site.retries,
             decide=decided,
-            keep=None if journal is None else (lambda s, done: journal.keep(self._key(s, attempt), done)),
+            keep=None if replayed else self._keep(attempt),
             replayed=replayed,
         )
+
+    def _keep(self, attempt: int) -> Callable[[int, Completion], None] | None:
+        """Records a sample in the journal, where there is one."""
+        journal = self.maker.journal
+        return None if journal is None else (lambda s, done: journal.keep(self._key(s, attempt), done))
 
     def _collect(self, draw: Draw) -> None:
         """Take over what has ended, on top of what came before it."""

@@ -53,8 +53,11 @@ class CallMaker:
         where.scope.check()
         call = ModelCall(self, node, op, position, where, values)
         try:
-            await call.draw()
-            await call.ask_again()
+            samples = call.begin()
+            if samples:
+                await call.draw(samples)
+            if op.site.retries:
+                await call.ask_again()
         finally:
             where.furthest.reach(longest(call.costs))
             if call.completions or call.cancelled:

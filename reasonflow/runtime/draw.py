@@ -20,6 +20,10 @@ from reasonflow.runtime.sending import counted
 from reasonflow.runtime.values import Hole
 
 
+def _nothing() -> None:
+    """Nobody can end the request."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Draw:
     """One request. `take` is its observer."""
@@ -33,8 +37,8 @@ class Draw:
     """Of a sample, by its number in the group."""
     samples: tuple[int, ...]
     """Numbers of those that are drawn."""
-    number: Callable[[int], int]
-    """A sample's number in the group, from the engine's."""
+    only: int | None
+    """The number in the group of a request's only sample; None where the engine's numbers are the group's."""
     limit: int | None
     """Output tokens each may write at most."""
     last: bool
@@ -44,7 +48,7 @@ class Draw:
     keep: Callable[[int, Completion], None] | None
     """Records a finished sample for a later session."""
     replayed: bool = False
-    enough: Callable[[], None] = lambda: None
+    enough: Callable[[], None] = _nothing
     """Ends the request: the rest does not matter any more."""
     ended: dict[int, tuple[Any, int, Completion]] = field(default_factory=dict)
     """Of every sample that ended by itself: its record or hole, the number of its span, its completion."""
@@ -62,10 +66,10 @@ class Draw:
     def take(self, seen: Piece | tuple[int, Completion]) -> None:
         """A piece, or the end of a sample."""
         if isinstance(seen, Piece):
-            self.run.tell(Token, self.node, self.indices(self.number(seen.index)), text=seen.text)
+            self.run.tell(Token, self.node, self.indices(self._number(seen.index)), text=seen.text)
             return
         index, completion = seen
-        sample = self.number(index)
+        sample = self._number(index)
         if completion.finish_reason == "cancelled":
             self.cancelled.append(completion)
             self.run.add(
@@ -75,6 +79,9 @@ class Draw:
         if self.keep is not None:
             self.keep(sample, completion)
         self._finish(sample, completion)
+
+    def _number(self, index: int) -> int:
+        return index if self.only is None else self.only
 
     @property
     def ran_out(self) -> bool:

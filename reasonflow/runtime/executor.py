@@ -7,7 +7,7 @@ exception.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -43,19 +43,22 @@ class Executor:
     calls: CallMaker
     run: Run
 
-    async def evaluate(self, plan: Plan, inputs: Sequence[Outcome], where: Where) -> Outcome:
+    def evaluate(self, plan: Plan, inputs: Sequence[Outcome], where: Where) -> Coroutine[Any, Any, Outcome]:
         """What `plan` gives for these inputs."""
         chain = chain_of(plan)
         if chain is not None:
-            return await follow(self, plan, chain, inputs, where)
-        return await Evaluation(self, plan, where).result(inputs)
+            return follow(self, plan, chain, inputs, where)
+        return Evaluation(self, plan, where).result(inputs)
 
-    async def step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Outcome:
+    def step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Coroutine[Any, Any, Outcome]:
         """The value of one node that is not pure; `position` is its place in its plan."""
-        where = where.after(cost for _, cost in args)
+        where = where.after([cost for _, cost in args])
+        if isinstance(node.op, Generate):
+            return self.calls.generate(node, position, [value for value, _ in args], where)
+        return self._step(node, position, args, where)
+
+    async def _step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Outcome:
         match node.op:
-            case Generate():
-                return await self.calls.generate(node, position, [value for value, _ in args], where)
             case Fork(n=n):
                 bodies: list[list[Outcome] | Hole] = [[(index, FREE), *args] for index in range(n)]
                 return await self._branches(node, node.op, position, bodies, where)

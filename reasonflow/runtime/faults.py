@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -36,14 +37,19 @@ async def persist(
     attempt: Callable[[], Awaitable[None]],
     restart: Callable[[EngineDead], Awaitable[None]],
     retries: int = RETRIES,
+    failed: BackendError | None = None,
 ) -> None:
     """Run `attempt` until it succeeds: again after a transient BackendError, and behind `restart` after EngineDead.
 
-    Raises what is not transient, the last of too many transient errors, and what `restart` raises.
+    failed: what the first attempt raised, where it has been made already. Raises what is not transient, the last of too
+    many transient errors, and what `restart` raises.
     """
     tries = 0
     while True:
         try:
+            if failed is not None:
+                error, failed = failed, None
+                raise error
             return await attempt()
         except EngineDead as error:
             await restart(error)
@@ -68,28 +74,33 @@ class Delivery:
         """Those that had in an attempt that failed: their pieces are not told again, their ends are."""
         self._waited_s = 0.0
         self._failed = False
+        self.asked: Backend | None = None
+        """The engine of the last attempt."""
 
     @property
     def missing(self) -> list[int]:
         """Places that have not ended."""
-        return [place for place in self._places if place not in self._ended]
+        return [place for place in self._places if place not in self._ended] if self._ended else list(self._places)
 
     def completions(self) -> tuple[Completion, ...]:
         """In the order of the places."""
         return tuple(self._ended[place] for place in self._places)
 
-    async def attempt(self, backend: Backend, waited_s: float) -> None:
+    def attempt(self, backend: Backend, waited_s: float) -> Coroutine[Any, Any, None]:
         """Send what is missing: as one request if that is all of it, else as single samples with their own seeds."""
-        self._waited_s, self._failed = waited_s, False
+        self._waited_s, self._failed, self.asked = waited_s, False, backend
         self._shown = frozenset(self._begun)
         missing = self.missing
         if missing == list(range(self._request.n)):
-            await self._send(backend, self._request, missing)
-            return
+            return self._send(backend, self._request, missing, self._seen)
+        return self._send_singly(backend, missing)
+
+    async def _send_singly(self, backend: Backend, missing: Sequence[int]) -> None:
         try:
             async with anyio.create_task_group() as group:
                 for place in missing:
-                    group.start_soon(self._send, backend, _single(self._request, place), [place])
+                    single = _single(self._request, place)
+                    group.start_soon(self._send, backend, single, [place], partial(self._seen, first=place))
         except BaseExceptionGroup as failures:
             raise first_failure(failures) from None
 
@@ -99,21 +110,23 @@ class Delivery:
         for place in self.missing:
             self._end(place, _NEVER_SENT)
 
-    async def _send(self, backend: Backend, request: Request, places: Sequence[int]) -> None:
-        def observe(seen: Piece | tuple[int, Completion]) -> None:
-            if isinstance(seen, Piece):
-                self._piece(places[seen.index], seen)
-            else:
-                self._end(places[seen[0]], seen[1])
+    def _seen(self, seen: Piece | tuple[int, Completion], first: int = 0) -> None:
+        """Of a request whose first sample has this place."""
+        if isinstance(seen, Piece):
+            self._piece(first + seen.index, seen)
+        else:
+            self._end(first + seen[0], seen[1])
 
+    async def _send(self, backend: Backend, request: Request, places: Sequence[int], observe: Observer) -> None:
         try:
             completions = await backend.generate(request, observe)
         except Exception:
             self._failed = True  # siblings that are cancelled for it have not ended
             raise
-        for place, completion in zip(places, completions, strict=True):
-            if place not in self._ended:
-                self._end(place, completion)
+        if len(self._ended) < len(self._places):
+            for place, completion in zip(places, completions, strict=True):
+                if place not in self._ended:
+                    self._end(place, completion)
 
     def _piece(self, place: int, piece: Piece) -> None:
         self._begun.add(place)

@@ -21,7 +21,7 @@ import anyio
 
 from reasonflow.backends import interpreter_exit
 from reasonflow.backends.protocol import Backend, Completion, Observer, Request
-from reasonflow.errors import BackendError, ProgramError
+from reasonflow.errors import BackendError, EngineDead, ProgramError
 from reasonflow.runtime.faults import RETRIES, Delivery, Restart, persist
 from reasonflow.runtime.jobs import Job, Jobs, Work
 from reasonflow.runtime.scheduler import Scheduler, Ticket
@@ -140,28 +140,37 @@ class Runtime:
         """
         delivery = Delivery(request, places, observe)
         place, arrived = ticket or Ticket(run=self.next_run()), time.perf_counter()
-        first = True
-
-        async def attempt() -> None:
-            nonlocal first
-            samples = len(delivery.missing)
-            waited = await self.scheduler.admit(place, samples)
-            if not first:
-                waited = time.perf_counter() - arrived
-            first = False
-            backend = asked[0] = self.backend
-            try:
-                await delivery.attempt(backend, waited)
-            finally:
-                self.scheduler.release(samples)
-
-        asked = [self.backend]
         try:
-            await persist(attempt, lambda error: self._restart.replace(self, asked[0], error), retries)
+            try:
+                await self._attempt(delivery, place)
+            except BackendError as error:
+                await self._persist(delivery, place, arrived, retries, error)
         except anyio.get_cancelled_exc_class():
             delivery.cancelled()
             raise
         return delivery.completions()
+
+    async def _attempt(self, delivery: Delivery, place: Ticket, arrived: float | None = None) -> None:
+        """arrived: of a request that has been tried before; all of its time until now counts as waiting."""
+        samples = len(delivery.missing)
+        waited = await self.scheduler.admit(place, samples)
+        try:
+            await delivery.attempt(self.backend, waited if arrived is None else time.perf_counter() - arrived)
+        finally:
+            self.scheduler.release(samples)
+
+    async def _persist(
+        self, delivery: Delivery, place: Ticket, arrived: float, retries: int, error: BackendError
+    ) -> None:
+        """After a first attempt that failed."""
+
+        async def again() -> None:
+            await self._attempt(delivery, place, arrived)
+
+        async def restart(dead: EngineDead) -> None:
+            await self._restart.replace(self, delivery.asked or self.backend, dead)
+
+        await persist(again, restart, retries, error)
 
     def _leave(self, job: Job) -> None:
         """Give a job up and wait until it is gone. A second interruption leaves at once; Ctrl-C stops the engine."""

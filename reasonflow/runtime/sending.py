@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,18 +13,27 @@ from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.scheduler import Ticket
 
 
-async def send(
+def send(
     home: Runtime,
     runtime: Runtime,
     request: Request,
     observe: Callable[[Any], None],
     ticket: Ticket,
     places: Sequence[int] | None = None,
-) -> None:
-    """`runtime.generate`, from the home's loop; `observe` is told there."""
+) -> Coroutine[Any, Any, Any]:
+    """`runtime.generate`, awaited on the home's loop; `observe` is told there."""
     if runtime is home:
-        await runtime.generate(request, observe, ticket, places)
-        return
+        return runtime.generate(request, observe, ticket, places)
+    return _send_away(runtime, request, observe, ticket, places)
+
+
+async def _send_away(
+    runtime: Runtime,
+    request: Request,
+    observe: Callable[[Any], None],
+    ticket: Ticket,
+    places: Sequence[int] | None,
+) -> None:
     loop = asyncio.get_running_loop()
 
     def observe_there(seen: Any) -> None:  # on the other engine's thread

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from reasonflow.plan.nodes import Node, Plan
 from reasonflow.runtime.record import Run
@@ -15,6 +15,6 @@ class Steps(Protocol):
 
     run: Run
 
-    async def step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Outcome: ...
+    def step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Coroutine[Any, Any, Outcome]: ...
 
-    async def evaluate(self, plan: Plan, inputs: Sequence[Outcome], where: Where) -> Outcome: ...
+    def evaluate(self, plan: Plan, inputs: Sequence[Outcome], where: Where) -> Coroutine[Any, Any, Outcome]: ...

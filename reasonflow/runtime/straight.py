@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from reasonflow.plan.nodes import PURE, Input, Plan, When
+from reasonflow.plan.nodes import PURE, Input, Node, Plan, When
 from reasonflow.runtime.pure import pure
 from reasonflow.runtime.steps import Steps
 from reasonflow.runtime.where import Outcome, Where
 
-Chain = tuple[tuple[int, ...], ...]
-"""Positions in the order they are evaluated in: the pure ones in front, then each step with the pure ones behind it."""
+Chain = tuple[tuple[int, bool], ...]
+"""Positions in the order they are evaluated in, and whether each is a step: each with the pure ones behind it."""
 
 
 @lru_cache(maxsize=1024)
@@ -24,7 +24,7 @@ def chain_of(plan: Plan) -> Chain | None:
     needed = _read_by(plan, plan.output)
     if len(needed | set(plan.inputs)) < len(plan.nodes):
         return None  # answers nobody reads, and what has effects: `Evaluation` knows what to do with them
-    links: list[list[int]] = [[]]
+    links: list[list[tuple[int, bool]]] = [[]]
     behind: dict[int, int] = {}
     """How many steps each position waits for."""
     for position, node in enumerate(plan.nodes):
@@ -35,14 +35,14 @@ def chain_of(plan: Plan) -> Chain | None:
             return None
         link = max((behind[arg] for arg in node.args), default=0)
         if isinstance(node.op, PURE):
-            links[link].append(position)
+            links[link].append((position, False))
         elif link == len(links) - 1:
             link += 1
-            links.append([position])
+            links.append([(position, True)])
         else:
             return None  # it could run beside the one before it
         behind[position] = link
-    return tuple(map(tuple, links))
+    return tuple(place for link in links for place in link)
 
 
 async def follow(executor: Steps, plan: Plan, chain: Chain, inputs: Sequence[Outcome], where: Where) -> Outcome:
@@ -53,22 +53,25 @@ async def follow(executor: Steps, plan: Plan, chain: Chain, inputs: Sequence[Out
         values[position] = (value, where.longest((cost,)))
     begun: list[int] = []
     try:
-        for number, link in enumerate(chain):
-            for place, position in enumerate(link):
-                node = nodes[position]
-                args = [_there(values[arg]) for arg in node.args]
-                if place or not number:
-                    values[position] = pure(node, args, executor.run, where, where)
-                    continue
+        for position, takes_time in chain:
+            node = nodes[position]
+            args = _read(values, node)
+            if takes_time:
                 if frame is not None:
                     begun.append(position)
                     frame.begun[position] += 1
                 values[position] = await executor.step(node, position, args, where)
+            else:
+                values[position] = pure(node, args, executor.run, where, where)
     finally:
         if frame is not None:  # nothing that has not begun will
             for position in range(len(nodes)):
                 frame.begun[position] += position not in begun
     return _there(values[plan.output])
+
+
+def _read(values: list[Outcome | None], node: Node) -> list[Outcome]:
+    return [_there(values[arg]) for arg in node.args]
 
 
 def _there(outcome: Outcome | None) -> Outcome:

@@ -60,6 +60,8 @@ def tallies(rules: tuple[Quorum, ...], width: int, least: int | None = None) -> 
 
     least: items that must be there in any case (at most all of them); a list that had fewer would fail its step.
     """
+    if not rules:
+        return _never
     counts = [Tally(rule, width) for rule in rules]
     needed, there = min(least or 0, width), 0
 
@@ -68,6 +70,10 @@ def tallies(rules: tuple[Quorum, ...], width: int, least: int | None = None) -> 
         there += not isinstance(item, Hole)
         for count in counts:
             count.add(index, item)
-        return bool(counts) and there >= needed and all(count.decided for count in counts)
+        return there >= needed and all(count.decided for count in counts)
 
     return decided
+
+
+def _never(index: int, item: Any) -> bool:
+    return False
