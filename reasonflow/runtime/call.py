@@ -17,6 +17,7 @@ from reasonflow.prompts.render import PromptTemplate
 from reasonflow.runtime import joins
 from reasonflow.runtime.allotment import Ask
 from reasonflow.runtime.draw import Draw, journal_key
+from reasonflow.runtime.early import Early
 from reasonflow.runtime.fitting import Fitting
 from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.ledger import Amount
@@ -75,6 +76,8 @@ class Place:
     """Branch, round and sample numbers on the way to it, outermost first."""
     furthest: Furthest
     """Told how far the call has come, also where it fails."""
+    early: Early | None = None
+    """Told of each record as it comes, where a join does not wait for all of them."""
 
 
 class ModelCall:
@@ -115,6 +118,8 @@ class ModelCall:
 
     async def draw(self) -> None:
         """Draw the samples that no earlier session has recorded, as many as the budget has room for."""
+        if self.place.early is not None and self.drawn == self.op.n:
+            self.place.early.begin(self.drawn, self.op.min_branches, self.before)
         found = self._recorded(0, range(self.drawn))
         missing = [sample for sample in range(self.drawn) if sample not in found]
         decided = tallies(self.op.stops, self.drawn, self.op.min_branches)
@@ -282,9 +287,15 @@ class ModelCall:
             limit=limit,
             last=last,
             decide=decided,
+            come=None if self.place.early is None else self._come,
             keep=None if journal is None else (lambda s, done: journal.keep(self._key(s, attempt), done)),
             replayed=replayed,
         )
+
+    def _come(self, sample: int, record: Any, span: int, completion: Completion) -> None:
+        assert self.place.early is not None
+        cost = self.costs[sample].after(span, completion.prompt_tokens, completion.output_tokens)
+        self.place.early.come(sample, record, cost)
 
     def _collect(self, draw: Draw) -> None:
         """Take over what has ended, on top of what came before it."""

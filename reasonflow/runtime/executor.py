@@ -21,6 +21,7 @@ from reasonflow.runtime import joins
 from reasonflow.runtime.ambient import surrounded
 from reasonflow.runtime.call import Place
 from reasonflow.runtime.calls import CallMaker
+from reasonflow.runtime.early import Early
 from reasonflow.runtime.evaluation import Evaluation, Indices, Outcome, Where
 from reasonflow.runtime.events import Joined
 from reasonflow.runtime.frames import Frame
@@ -46,18 +47,22 @@ class Executor:
         """What `plan` gives for these inputs."""
         return await Evaluation(self, plan, where).result(inputs)
 
-    async def step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Outcome:
-        """The value of one node that is not pure; `position` is its place in its plan."""
+    async def step(
+        self, node: Node, position: int, args: list[Outcome], where: Where, early: Early | None = None
+    ) -> Outcome:
+        """The value of one node that is not pure; `position` is its place in its plan. early: told of its items."""
         where = where.after(cost for _, cost in args)
+        bodies: list[list[Outcome] | Hole]
         match node.op:
             case Generate():
-                place = Place(where.scope, where.frame, position, where.indices, where.furthest)
+                place = Place(where.scope, where.frame, position, where.indices, where.furthest, early)
                 return await self.calls.generate(node, [value for value, _ in args], where.entry, place)
             case Fork(n=n):
-                bodies: list[list[Outcome] | Hole] = [[(index, FREE), *args] for index in range(n)]
-                return await self._branches(node, node.op, position, bodies, where)
+                bodies = [[(index, FREE), *args] for index in range(n)]
+                return await self._branches(node, node.op, position, bodies, where, early)
             case Each():
-                return await self._branches(node, node.op, position, self._items(node, node.op, args, where), where)
+                bodies = self._items(node, node.op, args, where)
+                return await self._branches(node, node.op, position, bodies, where, early)
             case Loop(body=body, max_rounds=rounds):
                 with where.body(body, position, rounds=rounds) as inside:
                     return await self._loop(node.op, args, inside)
@@ -88,26 +93,36 @@ class Executor:
         ]
 
     async def _branches(
-        self, node: Node, op: Fork | Each, position: int, bodies: list[list[Outcome] | Hole], where: Where
+        self,
+        node: Node,
+        op: Fork | Each,
+        position: int,
+        bodies: list[list[Outcome] | Hole],
+        where: Where,
+        early: Early | None,
     ) -> Outcome:
         results: dict[int, Any] = {}
         costs: list[Cost] = []
         fatal: list[BaseException] = []
         decided = tallies(op.stops, len(bodies), op.min_branches)
         width = self._affordable(node, op, position, len(bodies), where)
+        if early is not None:
+            early.begin(len(bodies), op.min_branches, where.entry)
 
         async def branch(index: int, inputs: list[Outcome], inside: Where) -> None:
             mine = replace(inside.at(index), furthest=where.furthest.inside())
             try:
                 results[index], cost = await self.evaluate(op.body, inputs, mine)
-                costs.append(cost)
             except FATAL as error:
                 fatal.append(error)
                 group.cancel_scope.cancel()
                 return
             except Exception as error:
                 results[index] = self.hole(node.name, (*where.indices, index), error)
-                costs.append(mine.furthest.cost)
+                cost = mine.furthest.cost
+            costs.append(cost)
+            if early is not None:
+                early.come(index, results[index], cost)
             if decided(index, results[index]):
                 group.cancel_scope.cancel()
 
@@ -116,6 +131,8 @@ class Executor:
                 for index, inputs in enumerate(bodies):
                     if isinstance(inputs, Hole):
                         results[index] = inputs
+                        if early is not None:
+                            early.come(index, inputs, where.entry)
                     elif index < width:
                         group.start_soon(branch, index, inputs, inside)
         if fatal:
