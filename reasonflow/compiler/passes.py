@@ -10,6 +10,7 @@ from reasonflow.compiler.fuse_samples import fuse_samples
 from reasonflow.compiler.prioritise import prioritise
 from reasonflow.compiler.share_prefixes import share_prefixes
 from reasonflow.compiler.stop_early import stop_early
+from reasonflow.compiler.stream_joins import stream_joins
 from reasonflow.plan.check import check
 from reasonflow.plan.nodes import Plan
 
@@ -19,6 +20,7 @@ PASSES: tuple[Pass, ...] = (
     deduplicate,  # first: fewer nodes for everything after
     fuse_samples,  # a group of equal prompts is one request
     stop_early,  # after fusing: a group ends early as a fork does
+    stream_joins,  # after stopping early: a list that ends with its only join has nothing to stream
     share_prefixes,  # after fusing: the samples of a group are one reader
     prioritise,  # last: needs the final graph
 )

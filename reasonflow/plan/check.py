@@ -62,6 +62,8 @@ def _check(plan: Plan) -> None:
                 why="it belongs to another plan, or to a later step",
                 fix="use the Refs of the plan that is being traced",
             )
+        if any(not position < join < len(plan.nodes) for join in node.streams):
+            raise ProgramError(f"{node.name} streams to a step that does not come after it")
         _check_node(node)
         for body in bodies(node.op):
             _check(body)

@@ -278,6 +278,9 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
             lines.append(f"gives at least {op.min_branches} or fails")
         if op.stops:
             lines.append("ends as soon as its quorum is decided")
+        if node.streams:
+            names = ", ".join(_spell(plan, join) for join in node.streams)
+            lines.append(f"streams to {names}: what reads only that starts as soon as it is decided")
     return tuple(lines)
 
 

@@ -25,6 +25,7 @@ from reasonflow.plan.nodes import (
     Get,
     Loop,
     Node,
+    Op,
     Pack,
     Plan,
     Quorum,
@@ -125,6 +126,8 @@ class Extent:
     asked: tuple[Asked, ...] = ()
     value: Any = UNKNOWN
     """What it gives, as far as that is known."""
+    ways: tuple[float, ...] = ()
+    """Of a list that must be whole: sequential tokens of each branch at least, the shortest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +262,7 @@ def _call(node: Node, op: Generate, call: Prompted) -> Extent:
         input_price=call.input_price,
         output_price=call.output_price,
     )
-    return Extent(least=small.times(fewest), most=most, asked=(asked,))
+    return Extent(least=small.times(fewest), most=most, asked=(asked,), ways=(small.sequential,) * drawn)
 
 
 def _opaque(calls: int, window: int | None) -> Takes:
@@ -280,6 +283,7 @@ def _branches(op: Fork | Each, body: Plan, found: list[Extent], fewest: int, wid
         most=_joined([branch.most for branch in found], max),
         asked=tuple(asked for branch in found for asked in branch.asked),
         value=[branch.value if surely else UNKNOWN for branch in found],
+        ways=tuple(ways),
     )
 
 
@@ -288,6 +292,15 @@ def _fewest(op: Generate | Fork | Each, width: int) -> int:
     if not op.stops or width <= 1:
         return width
     return min(width, max(op.min_branches or 1, *(_deciding(stop, width) for stop in op.stops)))
+
+
+def _least_stream(op: Op, join: Op, ways: tuple[float, ...]) -> float:
+    """Of a list, the way to the branch with which a join can be decided that does not wait for the others."""
+    assert isinstance(op, (Generate, Fork, Each)), "only lists stream"
+    if not ways:
+        return 0.0
+    deciding = 1 if isinstance(join, Get) else -(-len(ways) // 2)
+    return ways[min(len(ways), max(op.min_branches or 1, deciding)) - 1]
 
 
 def _deciding(stop: Quorum, width: int) -> int:
@@ -328,9 +341,13 @@ def _certain(plan: Plan) -> set[int]:
 def _least_way(plan: Plan, own: list[Extent]) -> float:
     """Sequential tokens to the output at least; of a `when` its condition and its shorter side."""
     along: list[float] = []
-    for node, mine in zip(plan.nodes, own, strict=True):
+    early: dict[int, float] = {}
+    for position, (node, mine) in enumerate(zip(plan.nodes, own, strict=True)):
         args = node.args[:1] if isinstance(node.op, When) else node.args
-        along.append(max((along[arg] for arg in args), default=0.0) + mine.least.sequential)
+        before = max((along[arg] for arg in args), default=0.0)
+        for join in node.streams:
+            early[join] = before + _least_stream(node.op, plan.nodes[join].op, mine.ways)
+        along.append(early.get(position, before + mine.least.sequential))
     return along[plan.output] if along else 0.0
 
 

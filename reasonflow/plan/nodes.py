@@ -242,6 +242,8 @@ class Node:
     """Calls on the longest path from here to the end, this one included. Set by `prioritise`."""
     allowance: int | None = field(default=None, compare=False)
     """Output tokens a sample may write if all calls write as much as a budget lets them. Set by `allocate_budget`."""
+    streams: tuple[int, ...] = field(default=(), compare=False)
+    """Steps that choose an item of this one's list, and are told of each as it comes. Set by `stream_joins`."""
 
 
 @dataclass(frozen=True)

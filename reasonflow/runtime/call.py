@@ -17,6 +17,7 @@ from reasonflow.prompts.render import PromptTemplate
 from reasonflow.runtime import joins
 from reasonflow.runtime.allotment import Ask
 from reasonflow.runtime.draw import Draw, journal_key
+from reasonflow.runtime.early import Early
 from reasonflow.runtime.fitting import Fitting
 from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.ledger import Amount
@@ -67,8 +68,16 @@ class ModelCall:
     """One call of one site, from its inputs to its outcome."""
 
     def __init__(
-        self, maker: CallMaker, node: Node, op: Generate, position: int, where: Where, values: Sequence[Any]
+        self,
+        maker: CallMaker,
+        node: Node,
+        op: Generate,
+        position: int,
+        where: Where,
+        values: Sequence[Any],
+        early: Early | None = None,
     ) -> None:
+        """early: told of each record as it comes, where a join does not wait for all of them."""
         site = op.site
         self.maker, self.node, self.op, self.position, self.where = maker, node, op, position, where
         self.binding, self.runtime = maker.bindings[site.name], maker.runtimes[site.name]
@@ -82,6 +91,7 @@ class ModelCall:
         self.costs: list[Cost] = [where.entry] * self.drawn
         self.completions: list[Completion] = []
         self.cancelled: list[Completion] = []
+        self._early = early
         self._decides: Callable[[int, Any], bool] = tallies((), 1)
         self.decided = False
         """Whether the rest of its samples cannot matter any more."""
@@ -103,6 +113,8 @@ class ModelCall:
     def begin(self) -> list[int]:
         """Take what an earlier session has recorded; the samples that are left to draw."""
         self._decides = tallies(self.op.stops, self.drawn, self.op.min_branches)
+        if self._early is not None and self.drawn == self.op.n:
+            self._early.begin(self.drawn, self.op.min_branches, self.where.entry)
         if self.maker.journal is None:
             return list(range(self.drawn))
         found = self._recorded(0, range(self.drawn))
@@ -276,8 +288,15 @@ class ModelCall:
             limit=limit,
             last=attempt == self.op.site.retries,
             decide=decided,
+            come=None if self._early is None else self._come,
             keep=None if replayed else self._keep(attempt),
             replayed=replayed,
+        )
+
+    def _come(self, sample: int, record: Any, span: int, completion: Completion) -> None:
+        assert self._early is not None
+        self._early.come(
+            sample, record, self.costs[sample].after(span, completion.prompt_tokens, completion.output_tokens)
         )
 
     def _keep(self, attempt: int) -> Callable[[int, Completion], None] | None:

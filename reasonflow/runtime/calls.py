@@ -15,6 +15,7 @@ from reasonflow.language.tracing import Binding
 from reasonflow.plan.nodes import Call, Generate, Node, Site
 from reasonflow.runtime.allotment import Allotter
 from reasonflow.runtime.call import Made, ModelCall, TracedCalls
+from reasonflow.runtime.early import Early
 from reasonflow.runtime.inside import Inside
 from reasonflow.runtime.journal import Journal
 from reasonflow.runtime.price import Prices
@@ -42,8 +43,10 @@ class CallMaker:
     allotter: Allotter
     prices: Prices
 
-    async def generate(self, node: Node, position: int, values: Sequence[Any], where: Where) -> Outcome:
-        """Render, sample, parse. One record, or a list of them with holes where there is none.
+    async def generate(
+        self, node: Node, position: int, values: Sequence[Any], where: Where, early: Early | None = None
+    ) -> Outcome:
+        """Render, sample, parse. One record, or a list of them with holes where there is none. early: told of each.
 
         Raises BackendError; AdapterParseError where a single sample cannot be read; BudgetExceeded where the budget
         allows no sample; RunError where a group has fewer records than it must.
@@ -51,7 +54,7 @@ class CallMaker:
         op = node.op
         assert isinstance(op, Generate)
         where.scope.check()
-        call = ModelCall(self, node, op, position, where, values)
+        call = ModelCall(self, node, op, position, where, values, early)
         try:
             samples = call.begin()
             if samples:

@@ -45,6 +45,8 @@ class Draw:
     """What cannot be read is not asked for again."""
     decide: Callable[[int, Any], bool]
     """Told of every record that is final; says whether the rest can still matter."""
+    come: Callable[[int, Any, int, Completion], None] | None
+    """Told of every record that is final, with the number of its span and its completion."""
     keep: Callable[[int, Completion], None] | None
     """Records a finished sample for a later session."""
     replayed: bool = False
@@ -117,7 +119,11 @@ class Draw:
             assert failure is not None, "a text without a record has an error"
             record = Hole(label(self.node, indices), failure)
         self.ended[sample] = (record, span, completion)
-        if (self.last or not isinstance(record, Hole)) and self.decide(sample, record) and not self.decided:
+        if not self.last and isinstance(record, Hole):
+            return
+        if self.come is not None:
+            self.come(sample, record, span, completion)
+        if self.decide(sample, record) and not self.decided:
             self.decided = True
             if len(self.ended) + len(self.cancelled) < len(self.samples):
                 self.enough()

@@ -6,23 +6,35 @@ Each node starts as soon as what it reads is there; nothing runs that nobody nee
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import anyio
 
 from reasonflow.errors import ReasonFlowError
-from reasonflow.plan.nodes import PURE, Answer, Call, Input, Node, Plan, When
+from reasonflow.plan.nodes import PURE, Answer, Call, Input, Node, Plan, Quorum, Vote, When
+from reasonflow.runtime import joins
+from reasonflow.runtime.early import Decided, Early, streamed
+from reasonflow.runtime.events import Joined
 from reasonflow.runtime.pure import pure
+from reasonflow.runtime.record import label
 from reasonflow.runtime.steps import Steps
+from reasonflow.runtime.values import longest
 from reasonflow.runtime.where import Outcome, Where
+
+
+class Spawn(Protocol):
+    """Starts a task that follows a step, or a join that is decided before its list is whole."""
+
+    def __call__(self, position: int, decided: Decided | None = None) -> None: ...
 
 
 class Evaluation:
     """See the module. Use it once."""
 
     __slots__ = (
-        "_args", "_begun", "_behind", "_executor", "_missing", "_plan", "_readers", "_sides", "_values", "_wanted",
-        "_weak", "_where",
+        "_args", "_begun", "_behind", "_decided", "_executor", "_missing", "_plan", "_readers", "_sides", "_values",
+        "_wanted", "_weak", "_where",
     )  # fmt: skip
 
     def __init__(self, executor: Steps, plan: Plan, where: Where) -> None:
@@ -42,6 +54,8 @@ class Evaluation:
         self._sides: dict[int, bool] = {}
         self._behind: dict[int, Where] = {}
         """For a `when`, and for what only its taken side wants: begun when its condition was known."""
+        self._decided: dict[int, Decided] = {}
+        """Joins that did not wait for their whole list; those without a value are not wanted so far."""
 
     async def result(self, inputs: Sequence[Outcome]) -> Outcome:
         plan = self._plan
@@ -63,7 +77,7 @@ class Evaluation:
             self._leave()
         outcome = self._values[plan.output]
         assert outcome is not None, "an evaluation ended without its output"
-        return outcome
+        return outcome if not self._decided else self._with_streamed(outcome)
 
     async def _run(self, steps: list[int]) -> None:
         if sum(not isinstance(node.op, PURE) for node in self._plan.nodes) == 1:  # nothing can run beside it
@@ -71,15 +85,15 @@ class Evaluation:
             return
         failed: list[Exception] = []
 
-        async def follow(position: int) -> None:
+        async def follow(position: int, decided: Decided | None = None) -> None:
             try:
-                await self._follow(position, spawn)
+                await self._follow(position, spawn, decided)
             except Exception as error:
                 failed.append(error)
                 group.cancel_scope.cancel()
 
-        def spawn(position: int) -> None:
-            group.start_soon(follow, position)
+        def spawn(position: int, decided: Decided | None = None) -> None:
+            group.start_soon(follow, position, decided)
 
         async with anyio.create_task_group() as group:
             for position in sorted(steps, key=lambda number: -self._plan.nodes[number].priority):
@@ -87,13 +101,23 @@ class Evaluation:
         if failed:
             raise failed[0]
 
-    async def _follow(self, position: int, spawn: Callable[[int], None] | None) -> None:
-        """Run one step, then the first of those it made ready in the same task; the others get tasks of their own."""
+    async def _follow(self, position: int, spawn: Spawn | None, decided: Decided | None = None) -> None:
+        """Run one step, then the first of those it made ready in the same task; the others get tasks of their own.
+
+        decided: what the step gives, where it is a join that is decided before its list is whole.
+        """
         step: int | None = position
         while step is not None:
             node = self._plan.nodes[step]
-            if isinstance(node.op, When) and step not in self._sides:
+            if decided is not None:
+                self._decided[step], decided = decided, None
+                following = self._settle(self._publish(step))
+            elif isinstance(node.op, When) and step not in self._sides:
                 following = self._choose(step, node.op)
+            elif node.streams and spawn is not None:
+                with streamed(self._plan, step, spawn) as early:
+                    outcome = await self._outcome(node, step, early)
+                following = self._settle(self._finish(step, outcome))
             else:
                 following = self._settle(self._finish(step, await self._outcome(node, step)))
             following.sort(key=lambda number: -self._plan.nodes[number].priority)
@@ -102,7 +126,7 @@ class Evaluation:
                 assert spawn is not None
                 spawn(other)
 
-    async def _outcome(self, node: Node, position: int) -> Outcome:
+    async def _outcome(self, node: Node, position: int, early: Early | None = None) -> Outcome:
         args = [self._value(arg) for arg in self._args[position]]
         where = self._behind.get(position, self._where)
         if isinstance(node.op, When):
@@ -112,7 +136,7 @@ class Evaluation:
                 self._begin(position)
                 return await self._executor.evaluate(taken, args, inside)
         self._begin(position)
-        return await self._executor.step(node, position, args, where)
+        return await self._executor.step(node, position, args, where, early)
 
     def _choose(self, position: int, op: When) -> list[int]:
         """The condition is known: want what the taken side reads."""
@@ -122,6 +146,8 @@ class Evaluation:
         self._sides[position] = bool(condition)
         ready: deque[int] = deque()
         self._wait_for(position, args[1 : op.split] if condition else args[op.split :], ready)
+        for join in self._decided:
+            ready.extend(self._publish(join))
         return self._settle(ready)
 
     def _begin(self, position: int) -> None:
@@ -201,6 +227,8 @@ class Evaluation:
             position = ready.popleft()
             node = self._plan.nodes[position]
             if self._values[position] is not None:
+                if position in self._decided and position not in self._weak:
+                    self._confirm(node, position)
                 continue
             if isinstance(node.op, PURE):
                 outcome = self._free(node, position) if position in self._weak else self._pure(node, position)
@@ -221,6 +249,29 @@ class Evaluation:
         except ReasonFlowError as error:
             self._executor.run.repair(node.name, f"no partial answer: {error.what}", self._where.indices)
             return None
+
+    def _publish(self, position: int) -> deque[int]:
+        """Give a join the value that is decided before its list is whole, if it is wanted; returns what is ready."""
+        if self._values[position] is not None or not self._wanted[position]:
+            return deque()
+        decided, node, run, indices = (
+            self._decided[position], self._plan.nodes[position], self._executor.run, self._where.indices,
+        )  # fmt: skip
+        if isinstance(node.op, (Vote, Quorum)):
+            come, width = decided.come, decided.width
+            run.tell(Joined, node.name, indices, branches=width, value=decided.value, after=come)
+            run.notes.append(f"{label(node.name, indices)}: decided after {come} of {width}")
+        cost = self._behind.get(position, self._where).longest([decided.cost])
+        return self._finish(position, (decided.value, cost))
+
+    def _with_streamed(self, outcome: Outcome) -> Outcome:
+        """The output, behind the lists too whose joins did not wait for them: the evaluation did."""
+        lists = [self._values[position] for position, node in enumerate(self._plan.nodes) if node.streams]
+        return outcome[0], longest([outcome[1], *(found[1] for found in lists if found is not None)])
+
+    def _confirm(self, node: Node, position: int) -> None:
+        """The list of a join that did not wait for it is whole. Raises what the join raises over all items."""
+        joins.evaluate(node.op, [self._value(arg)[0] for arg in self._args[position]], lambda text: None)
 
     def _finish(self, position: int, outcome: Outcome) -> deque[int]:
         self._values[position] = outcome

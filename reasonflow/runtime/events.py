@@ -64,6 +64,8 @@ class Joined(Event):
     branches: int
     """How many there were to choose from."""
     value: Any
+    after: int | None = None
+    """How many of them had come where the others could not change it any more and went on; None: all there were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

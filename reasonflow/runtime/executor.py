@@ -20,6 +20,7 @@ from reasonflow.plan.nodes import Call, Each, Fork, Generate, Loop, Node, Plan, 
 from reasonflow.runtime import joins
 from reasonflow.runtime.ambient import surrounded
 from reasonflow.runtime.calls import CallMaker
+from reasonflow.runtime.early import Early
 from reasonflow.runtime.evaluation import Evaluation
 from reasonflow.runtime.events import Joined
 from reasonflow.runtime.frames import Frame
@@ -47,24 +48,28 @@ class Executor:
     def evaluate(self, plan: Plan, inputs: Sequence[Outcome], where: Where) -> Coroutine[Any, Any, Outcome]:
         """What `plan` gives for these inputs."""
         chain = chain_of(plan)
-        if chain is not None:
+        if chain is not None and not any(node.streams for node in plan.nodes):
             return follow(self, plan, chain, inputs, where)
         return Evaluation(self, plan, where).result(inputs)
 
-    def step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Coroutine[Any, Any, Outcome]:
-        """The value of one node that is not pure; `position` is its place in its plan."""
+    def step(
+        self, node: Node, position: int, args: list[Outcome], where: Where, early: Early | None = None
+    ) -> Coroutine[Any, Any, Outcome]:
+        """The value of one node that is not pure; `position` is its place in its plan. early: told of its items."""
         where = where.after([cost for _, cost in args])
         if isinstance(node.op, Generate):
-            return self.calls.generate(node, position, [value for value, _ in args], where)
-        return self._step(node, position, args, where)
+            return self.calls.generate(node, position, [value for value, _ in args], where, early)
+        return self._step(node, position, args, where, early)
 
-    async def _step(self, node: Node, position: int, args: list[Outcome], where: Where) -> Outcome:
+    async def _step(self, node: Node, position: int, args: list[Outcome], where: Where, early: Early | None) -> Outcome:
+        bodies: list[list[Outcome] | Hole]
         match node.op:
             case Fork(n=n):
-                bodies: list[list[Outcome] | Hole] = [[(index, FREE), *args] for index in range(n)]
-                return await self._branches(node, node.op, position, bodies, where)
+                bodies = [[(index, FREE), *args] for index in range(n)]
+                return await self._branches(node, node.op, position, bodies, where, early)
             case Each():
-                return await self._branches(node, node.op, position, self._items(node, node.op, args, where), where)
+                bodies = self._items(node, node.op, args, where)
+                return await self._branches(node, node.op, position, bodies, where, early)
             case Loop(body=body, max_rounds=rounds):
                 with where.body(body, position, rounds=rounds) as inside:
                     return await self._loop(node.op, args, inside)
@@ -95,26 +100,36 @@ class Executor:
         ]
 
     async def _branches(
-        self, node: Node, op: Fork | Each, position: int, bodies: list[list[Outcome] | Hole], where: Where
+        self,
+        node: Node,
+        op: Fork | Each,
+        position: int,
+        bodies: list[list[Outcome] | Hole],
+        where: Where,
+        early: Early | None,
     ) -> Outcome:
         results: dict[int, Any] = {}
         costs: list[Cost] = []
         fatal: list[BaseException] = []
         decided = tallies(op.stops, len(bodies), op.min_branches)
         width = self._affordable(node, op, position, len(bodies), where)
+        if early is not None:
+            early.begin(len(bodies), op.min_branches, where.entry)
 
         async def branch(index: int, inputs: list[Outcome], inside: Where) -> None:
             mine = inside.branch(index)
             try:
                 results[index], cost = await self.evaluate(op.body, inputs, mine)
-                costs.append(cost)
             except FATAL as error:
                 fatal.append(error)
                 group.cancel_scope.cancel()
                 return
             except Exception as error:
                 results[index] = self.hole(node.name, (*where.indices, index), error)
-                costs.append(mine.furthest.cost)
+                cost = mine.furthest.cost
+            costs.append(cost)
+            if early is not None:
+                early.come(index, results[index], cost)
             if decided(index, results[index]):
                 group.cancel_scope.cancel()
 
@@ -123,6 +138,8 @@ class Executor:
                 for index, inputs in enumerate(bodies):
                     if isinstance(inputs, Hole):
                         results[index] = inputs
+                        if early is not None:
+                            early.come(index, inputs, where.entry)
                     elif index < width:
                         group.start_soon(branch, index, inputs, inside)
         if fatal:

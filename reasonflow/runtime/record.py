@@ -108,7 +108,7 @@ class Run:
         self.repairs: list[str] = []
         """What had to be repaired or was left out, with the branch it happened in."""
         self.notes: list[str] = []
-        """What its functions have said of themselves that is no repair, with the branch it happened in."""
+        """What functions have said that is no repair, and which joins did not wait, with the branch it happened in."""
         self.failures: list[str] = []
         """Branches that failed and stayed as holes, with their errors."""
         self.complete = False

@@ -21,6 +21,7 @@ class Tally:
         self._rule = rule
         self._missing = set(range(width))
         self._groups: dict[str, list[int]] = {}
+        self._faulty = False
 
     def add(self, index: int, item: Any) -> None:
         """Item `index` has come; a hole has no vote."""
@@ -30,7 +31,8 @@ class Tally:
         try:
             ballot = ballot_of(self._rule, item)
         except ReasonFlowError:
-            return  # an item without the field: the vote itself will say so, over all items
+            self._faulty = True  # an item without the field: the vote itself will say so, over all items
+            return
         if ballot is not None:
             self._groups.setdefault(ballot, []).append(index)
 
@@ -43,10 +45,34 @@ class Tally:
             return False
         if self._rule.need is not None:
             return max(map(len, self._groups.values())) >= self._rule.need
-        ranked = sorted(self._groups.values(), key=lambda places: (-len(places), min(places)))
+        return self._unbeatable(self._ranked())
+
+    @property
+    def winner(self) -> int | None:
+        """The item that the vote over the whole list chooses, whatever the missing ones are; None while that is open.
+
+        Stricter than `decided`, to which any item of the winning group is right, and any group of `need`.
+        """
+        if self._faulty or not self._groups:
+            return None
+        most = max(map(len, self._groups.values()))
+        if most < max(len(self._missing), self._rule.need or 0):
+            return None
+        ranked = self._ranked()
+        first = min(ranked[0])
+        if self._missing and (min(self._missing) < first or not self._unbeatable(ranked)):
+            return None
+        return first
+
+    def _ranked(self) -> list[list[int]]:
+        """The groups, the leading one first."""
+        return sorted(self._groups.values(), key=lambda places: (-len(places), min(places)))
+
+    def _unbeatable(self, ranked: list[list[int]]) -> bool:
+        """Whether the first group stays ahead of all others, also of one that nobody has voted for yet."""
         leader = ranked[0]
         rivals = [(len(places), min(places)) for places in ranked[1:]]
-        rivals.append((0, min(self._missing)))  # a group that nobody has voted for yet
+        rivals.append((0, min(self._missing)))
         return all(self._beats(leader, votes, first) for votes, first in rivals)
 
     def _beats(self, leader: list[int], votes: int, first: int) -> bool:

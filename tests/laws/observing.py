@@ -69,9 +69,11 @@ def watching() -> Iterator[Seen]:
         begin(self, *args, **kwargs)
         seen.runs.append(self)
 
-    async def watched_generate(self: CallMaker, node: Any, values: Any, before: Any, place: Any) -> Any:
-        value, cost = await generate(self, node, values, before, place)
-        _check_way(self.run, place.scope, cost.path(), seen)
+    async def watched_generate(
+        self: CallMaker, node: Any, position: int, values: Any, where: Where, *early: Any
+    ) -> Any:
+        value, cost = await generate(self, node, position, values, where, *early)
+        _check_way(self.run, where.scope, cost.path(), seen)
         return value, cost
 
     async def watched_admit(self: Scheduler, ticket: Ticket, samples: int) -> float:

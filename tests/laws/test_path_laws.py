@@ -16,7 +16,7 @@ EXAMPLES = 100
 MANY = 2_000
 
 
-def timed(seed: int, features: Features, sequential: int | None) -> tuple[Outcome, float]:
+def timed(seed: int, program: rf.Program, sequential: int | None) -> tuple[Outcome, float]:
     """How one run ends, and the virtual seconds it took on an engine whose clock counts tokens."""
     answers, clock = Answers(seed), VirtualClock()
 
@@ -30,7 +30,6 @@ def timed(seed: int, features: Features, sequential: int | None) -> tuple[Outcom
         return float(len(prompt) + min(len(engine.tokenizer.encode(text)) + 1, room))
 
     lm = rf.scripted(answers, latency=tokens, clock=clock, max_running=1_000)
-    program = random_program(seed, features)
     program.budget = rf.Budget(sequential=sequential) if sequential is not None else None
     try:
         with dspy.context(lm=lm):
@@ -45,17 +44,17 @@ def disagreements(seeds: range) -> list[str]:
     plain = Features(races=False, budgets=False, failures=False, effects=False, threads=False)
     found: list[str] = []
     for seed in seeds:
-        free, seconds = timed(seed, plain, None)
-        if free.run is not None and _all_went_well(free) and seconds != free.run.sequential_tokens:
+        free, seconds = timed(seed, random_program(seed, plain), None)
+        if free.run is not None and all_went_well(free) and seconds != free.run.sequential_tokens:
             found.append(f"{seed}: {free.run.sequential_tokens} sequential tokens, {seconds:.0f} s")
         limit = max(60, int(seconds) * 2 // 3)
-        cut, seconds = timed(seed, plain, limit)
+        cut, seconds = timed(seed, random_program(seed, plain), limit)
         if seconds > limit and cut.run is not None:
             found.append(f"{seed}: {seconds:.0f} s under a budget of {limit} sequential tokens")
     return found
 
 
-def _all_went_well(found: Outcome) -> bool:
+def all_went_well(found: Outcome) -> bool:
     """Whether no sample had to be asked for again, and no branch failed: waiting for those is no path of calls."""
     return (
         found.error is None

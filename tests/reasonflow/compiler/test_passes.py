@@ -124,7 +124,7 @@ def test_a_pass_that_breaks_a_plan_is_named() -> None:
 
 
 def test_the_passes_are_a_visible_list() -> None:
-    names = ["deduplicate", "fuse_samples", "stop_early", "share_prefixes", "prioritise"]
+    names = ["deduplicate", "fuse_samples", "stop_early", "stream_joins", "share_prefixes", "prioritise"]
     assert [rewrite.__name__ for rewrite in PASSES] == names
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from reasonflow.errors import AnswerError, RunError
 from reasonflow.plan.nodes import Quorum
 from reasonflow.runtime.joins import vote
 from reasonflow.runtime.tally import Tally, tallies
@@ -53,6 +54,44 @@ def test_it_is_decided_exactly_when_no_completion_changes_the_winner() -> None:
                 winners = {winner(width, dict(came), rest) for rest in completions(width, places)}
                 expected = len(winners) == 1 and (winners != {None} or len(places) == width)
                 assert decided(width, *came) == expected, came
+
+
+@pytest.mark.parametrize("need", [None, 1, 2, 3])
+def test_the_winning_item_is_known_exactly_when_no_completion_changes_it(need: int | None) -> None:
+    """As above, for the item itself: which of several that agree it is matters, too."""
+    rule, values = Quorum(None, lambda item: item[0], need), ("a", "b", HOLE)
+    for width in (2, 3, 4):
+        for there in itertools.product((True, False), repeat=width):
+            for votes in itertools.product(values, repeat=sum(there)):
+                places = [index for index in range(width) if there[index]]
+                came = {index: v if v is HOLE else f"{v}{index}" for index, v in zip(places, votes, strict=True)}
+                tally = Tally(rule, width)
+                for index, item in came.items():
+                    tally.add(index, item)
+                found = {chosen(rule, width, came, rest) for rest in completions(width, places)}
+                known = tally.winner is not None
+                if known:
+                    assert found == {came[tally.winner or 0]}, came
+                else:
+                    assert len(found) > 1 or found == {None}, came
+
+
+def chosen(rule: Quorum, width: int, came: dict[int, object], rest: dict[int, object]) -> object:
+    """The item that the join chooses, None where it fails."""
+    items = [came[index] if index in came else f"{rest[index]}{index}" for index in range(width)]
+    try:
+        return vote(rule, items)
+    except (AnswerError, RunError):
+        return None
+
+
+def test_items_without_a_ballot_leave_the_winner_to_the_vote_itself() -> None:
+    tally = Tally(Quorum("answer", str), 3)
+    tally.add(0, {"answer": "a"})
+    tally.add(1, {"answer": "a"})
+    assert tally.winner == 0
+    tally.add(2, {})
+    assert tally.winner is None
 
 
 def completions(width: int, places: list[int]) -> list[dict[int, object]]:
