@@ -10,6 +10,8 @@ from typing import Any
 from reasonflow.backends.protocol import Message, Tokens
 
 _CHUNK = re.compile(r"\s?\S{1,4}|\s")
+_PARAGRAPH = re.compile(r"(?=\n\n)")
+"""Whitespace stands in front of a chunk only, so a text falls apart before it without another token coming out."""
 _TURNS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
 _END = "<|end|>"
 _SPECIAL_IDS = {text: i for i, text in enumerate((_END, *_TURNS.values()), 1)}
@@ -38,18 +40,15 @@ class ChunkTokenizer:
         for message in messages:
             role = message["role"]
             ids.append(_SPECIAL_IDS[_TURNS.get(role, _TURNS["user"])])
-            ids.extend(self.encode(_plain(message["content"])))
+            ids += self.encode(_plain(message["content"]))
             ids.append(END_ID)
         ids.append(_SPECIAL_IDS[_TURNS["assistant"]])
         return tuple(ids)
 
     def encode(self, text: str) -> Tokens:
         ids: list[int] = []
-        for i, piece in enumerate(_SPECIALS.split(text)):
-            if i % 2:
-                ids.append(_SPECIAL_IDS[piece])
-            else:
-                ids.extend(map(_id, _CHUNK.findall(piece)))
+        for paragraph in _PARAGRAPH.split(text):
+            ids += _encoded(paragraph)
         return tuple(ids)
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -62,6 +61,17 @@ def _plain(content: object) -> str:
     if isinstance(content, (list, tuple)):
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return "" if content is None else str(content)
+
+
+@lru_cache(maxsize=1024)  # instructions and closing words stand in every prompt of a site
+def _encoded(paragraph: str) -> Tokens:
+    ids: list[int] = []
+    for i, piece in enumerate(_SPECIALS.split(paragraph)):
+        if i % 2:
+            ids.append(_SPECIAL_IDS[piece])
+        else:
+            ids.extend(map(_id, _CHUNK.findall(piece)))
+    return tuple(ids)
 
 
 @lru_cache(maxsize=65_536)

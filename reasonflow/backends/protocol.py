@@ -58,6 +58,25 @@ class Sampling:
     json_schema: str | None = None
     """JSON text of a schema that the text must follow."""
 
+    def with_seed(self, seed: int) -> Sampling:
+        """The same with this seed. By the constructor: `replace` took three times as long, for each branch."""
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            max_tokens=self.max_tokens,
+            min_tokens=self.min_tokens,
+            stop=self.stop,
+            seed=seed,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            repetition_penalty=self.repetition_penalty,
+            ignore_eos=self.ignore_eos,
+            logprobs=self.logprobs,
+            json_schema=self.json_schema,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:

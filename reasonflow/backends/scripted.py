@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from reasonflow.backends.block_cache import BlockCache
 from reasonflow.backends.chunk_tokenizer import ChunkTokenizer
@@ -270,7 +270,7 @@ class ScriptedBackend:
 
     async def score(self, prompt: Tokens, continuation: Tokens) -> tuple[float, ...]:
         """Made-up but repeatable: between -1 and 0, a function of the token alone."""
-        await checkpoint()
+        await asyncio.sleep(0)
         return tuple(-(token % 101) / 100 for token in continuation)
 
     async def counters(self) -> Counters:
@@ -317,7 +317,7 @@ class ScriptedBackend:
         """All samples of a constant answer without a task each: what is left is the cost of whoever calls."""
         self._running += request.n
         try:
-            await checkpoint()
+            await asyncio.sleep(0)
         except anyio.get_cancelled_exc_class():
             if observe is not None:
                 for index in range(request.n):
@@ -418,7 +418,7 @@ class ScriptedBackend:
         return self._finished(call.prompt, stopped, cached, times=times)
 
     def _spend(self, seconds: float) -> Awaitable[None]:
-        return self._clock.sleep(seconds) if seconds > 0 else checkpoint()
+        return self._clock.sleep(seconds) if seconds > 0 else asyncio.sleep(0)
 
     def _seconds(self, request: Request, index: int) -> float:
         if self._latency is None:

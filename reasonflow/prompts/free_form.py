@@ -102,7 +102,7 @@ class FreeForm:
 
 def joined(*parts: str) -> str:
     """The parts that say something, as paragraphs."""
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(filter(None, parts))
 
 
 def turn(role: str, content: str) -> Message:

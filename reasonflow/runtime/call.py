@@ -83,7 +83,9 @@ class ModelCall:
         self.binding, self.runtime = maker.bindings[site.name], maker.runtimes[site.name]
         self.inputs = {name: flowing(value) for name, value in zip(op.fields, values, strict=True)}
         backend = self.runtime.backend
-        self.fitting = Fitting(template(site), self.inputs, backend.tokenizer, backend.window, site.sampling.max_tokens)
+        self.fitting = Fitting(
+            maker.template(site), self.inputs, backend.tokenizer, backend.window, site.sampling.max_tokens
+        )
         self.drawn = 1 if site.sampling.temperature == 0 else (op.n or 1)
         """Samples there are to draw: greedy ones are all the same."""
         self.prompt = self.fitting.whole
@@ -165,7 +167,7 @@ class ModelCall:
         seed = sample_seed(self.binding.seed, self.node.name, path)
         if attempt:
             seed = (seed + sample + _RETRY_STRIDE * attempt) % (1 << 31)
-        return replace(self.op.site.sampling, seed=seed)
+        return self.op.site.sampling.with_seed(seed)
 
     def _replay(self, found: Mapping[int, Completion], attempt: int, decided: Callable[[int, Any], bool]) -> bool:
         """Take recorded samples as they are; whether the rest does not matter any more."""
@@ -194,9 +196,9 @@ class ModelCall:
             self.maker.run.repair(self.node.name, granted.cut, self.where.indices)
         if attempt == 0:
             self.prompt = granted.prompt
-        samples, dropped = samples[: granted.width], samples[granted.width :]
-        if dropped:
-            self._drop(dropped)
+        if granted.width < len(samples):
+            self._drop(samples[granted.width :])
+            samples = samples[: granted.width]
         request, places = self._request(samples, attempt, granted)
         limit = self._limit(granted.prompt, granted.cap)
         draw = self._new_draw(samples, attempt, granted.prompt, limit, decided, single=attempt > 0)

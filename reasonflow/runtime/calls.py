@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
@@ -13,8 +13,9 @@ from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import BackendError
 from reasonflow.language.tracing import Binding
 from reasonflow.plan.nodes import Call, Generate, Node, Site
+from reasonflow.prompts.render import PromptTemplate
 from reasonflow.runtime.allotment import Allotter
-from reasonflow.runtime.call import Made, ModelCall, TracedCalls
+from reasonflow.runtime.call import Made, ModelCall, TracedCalls, template
 from reasonflow.runtime.early import Early
 from reasonflow.runtime.inside import Inside
 from reasonflow.runtime.journal import Journal
@@ -43,9 +44,19 @@ class CallMaker:
     allotter: Allotter
     prices: Prices
 
-    async def generate(
+    _templates: dict[int, PromptTemplate] = field(default_factory=dict)
+    """By the identity of the site: its hash covers all of its content, and took as long as a short prompt."""
+
+    def template(self, site: Site) -> PromptTemplate:
+        """The compiled prompt of a site of this run's plan."""
+        found = self._templates.get(id(site))
+        if found is None:
+            found = self._templates[id(site)] = template(site)
+        return found
+
+    def generate(
         self, node: Node, position: int, values: Sequence[Any], where: Where, early: Early | None = None
-    ) -> Outcome:
+    ) -> Coroutine[Any, Any, Outcome]:
         """Render, sample, parse. One record, or a list of them with holes where there is none. early: told of each.
 
         Raises BackendError; AdapterParseError where a single sample cannot be read; BudgetExceeded where the budget
@@ -54,15 +65,17 @@ class CallMaker:
         op = node.op
         assert isinstance(op, Generate)
         where.scope.check()
-        call = ModelCall(self, node, op, position, where, values, early)
+        return self._outcome(ModelCall(self, node, op, position, where, values, early))
+
+    async def _outcome(self, call: ModelCall) -> Outcome:
         try:
             samples = call.begin()
             if samples:
                 await call.draw(samples)
-            if op.site.retries:
+            if call.op.site.retries:
                 await call.ask_again()
         finally:
-            where.furthest.reach(longest(call.costs))
+            call.where.furthest.reach(longest(call.costs))
             if call.completions or call.cancelled:
                 self.made.append(call.told())
         return call.outcome()

@@ -13,7 +13,7 @@ from reasonflow.plan.nodes import Site
 from reasonflow.runtime.events import BranchStarted, Token
 from reasonflow.runtime.ledger import Amount
 from reasonflow.runtime.price import Price
-from reasonflow.runtime.reading import read
+from reasonflow.runtime.reading import opened, read
 from reasonflow.runtime.record import Run, label
 from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.sending import counted
@@ -57,6 +57,8 @@ class Draw:
     cancelled: list[Completion] = field(default_factory=list)
     decided: bool = False
     started_s: float = 0.0
+    opened: bool | None = None
+    """Whether the prompt ends inside a thought; None until somebody asks."""
 
     def __post_init__(self) -> None:
         self.started_s = self.run.clock()
@@ -103,7 +105,9 @@ class Draw:
 
     def _finish(self, sample: int, completion: Completion) -> None:
         record: Any
-        record, repairs, failure = read(self.site, self.prompt, completion, self.runtime)
+        if self.opened is None:
+            self.opened = opened(self.prompt, self.runtime)
+        record, repairs, failure = read(self.site, completion, self.runtime, opened=self.opened)
         indices = self.indices(sample)
         span = self.run.add(
             self.node,

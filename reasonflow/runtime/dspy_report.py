@@ -27,40 +27,39 @@ def report(made: Sequence[Made | TracedCalls], plan: Plan, traced: Traced, *, sp
     ordered = sorted(made, key=lambda call: (position.get(call.order[0], len(position)), call.order[1]))
     trace = dspy.settings.trace
     tracker = dspy.settings.usage_tracker
+    longest, silent = dspy.settings.max_trace_size, dspy.settings.disable_history
+    told_at = datetime.datetime.now().isoformat()
     for call in ordered:
         if isinstance(call, TracedCalls):
             for entry in call.entries:
-                _append(trace, entry)
+                _append(trace, longest, entry)
             continue
         fields = [record.fields for record in call.records if not isinstance(record, Hole)]
         if trace is not None and fields:
             prediction = dspy.Prediction.from_completions(fields, signature=call.site.signature)
-            _append(trace, (call.binding.predictor, dict(call.inputs), prediction))
+            _append(trace, longest, (call.binding.predictor, dict(call.inputs), prediction))
         if not spending:
             continue
         lm = call.binding.lm
         spent = (*call.completions, *call.cancelled)
-        usage = {
-            "prompt_tokens": sum(c.prompt_tokens for c in spent),
-            "completion_tokens": sum(c.output_tokens for c in spent),
-            "total_tokens": sum(c.prompt_tokens + c.output_tokens for c in spent),
-        }
+        read, written = sum([c.prompt_tokens for c in spent]), sum([c.output_tokens for c in spent])
+        usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         if tracker is not None and lm is not None:
             tracker.add_usage(lm.model, usage)
-        if lm is not None and call.completions and not dspy.settings.disable_history:
-            record_history(lm, _entry(call, lm, usage))
+        if lm is not None and call.completions and not silent:
+            record_history(lm, _entry(call, lm, usage, told_at))
 
 
-def _append(trace: list[Any] | None, entry: Any) -> None:
+def _append(trace: list[Any] | None, longest: int, entry: Any) -> None:
     """As DSPy's own predictors do it: the oldest entry makes room."""
-    if trace is None or dspy.settings.max_trace_size <= 0:
+    if trace is None or longest <= 0:
         return
-    if len(trace) >= dspy.settings.max_trace_size:
+    if len(trace) >= longest:
         trace.pop(0)
     trace.append(entry)
 
 
-def _entry(call: Made, lm: dspy.BaseLM, usage: dict[str, int]) -> dict[str, object]:
+def _entry(call: Made, lm: dspy.BaseLM, usage: dict[str, int], told_at: str) -> dict[str, object]:
     return {
         "prompt": None,
         "messages": [dict(message) for message in call.prompt.messages],
@@ -69,7 +68,7 @@ def _entry(call: Made, lm: dspy.BaseLM, usage: dict[str, int]) -> dict[str, obje
         "outputs": [completion.text for completion in call.completions],
         "usage": usage,
         "cost": None,
-        "timestamp": datetime.datetime.now().isoformat(),
+        "timestamp": told_at,
         "uuid": str(uuid.uuid4()),
         "model": lm.model,
         "response_model": lm.model,

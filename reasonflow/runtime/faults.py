@@ -60,17 +60,21 @@ async def persist(
             tries += 1
 
 
+_NOBODY: frozenset[int] = frozenset()
+
+
 class Delivery:
     """The samples wanted of one request, and which of them have ended, over however many attempts."""
 
     def __init__(self, request: Request, places: Sequence[int] | None, observe: Observer | None) -> None:
         self._request = request
-        self._places = tuple(range(request.n)) if places is None else tuple(places)
+        self._places = range(request.n) if places is None else tuple(places)
         self._observe = observe
         self._ended: dict[int, Completion] = {}
-        self._begun: set[int] = set()
-        """Samples that have shown pieces."""
-        self._shown: frozenset[int] = frozenset()
+        self._begun: dict[int, None] = {}
+        """Samples that have shown pieces. A dict, and a range for the places: while they are plain the memory collector
+        has nothing to look at."""
+        self._shown: frozenset[int] = _NOBODY
         """Those that had in an attempt that failed: their pieces are not told again, their ends are."""
         self._waited_s = 0.0
         self._failed = False
@@ -78,20 +82,20 @@ class Delivery:
         """The engine of the last attempt."""
 
     @property
-    def missing(self) -> list[int]:
+    def missing(self) -> Sequence[int]:
         """Places that have not ended."""
-        return [place for place in self._places if place not in self._ended] if self._ended else list(self._places)
+        return [place for place in self._places if place not in self._ended] if self._ended else self._places
 
     def completions(self) -> tuple[Completion, ...]:
         """In the order of the places."""
-        return tuple(self._ended[place] for place in self._places)
+        return tuple(map(self._ended.__getitem__, self._places))
 
     def attempt(self, backend: Backend, waited_s: float) -> Coroutine[Any, Any, None]:
         """Send what is missing: as one request if that is all of it, else as single samples with their own seeds."""
         self._waited_s, self._failed, self.asked = waited_s, False, backend
-        self._shown = frozenset(self._begun)
+        self._shown = frozenset(self._begun) if self._begun else _NOBODY
         missing = self.missing
-        if missing == list(range(self._request.n)):
+        if len(missing) == self._request.n and tuple(missing) == tuple(range(self._request.n)):
             return self._send(backend, self._request, missing, self._seen)
         return self._send_singly(backend, missing)
 
@@ -129,7 +133,7 @@ class Delivery:
                     self._end(place, completion)
 
     def _piece(self, place: int, piece: Piece) -> None:
-        self._begun.add(place)
+        self._begun[place] = None
         if self._observe is not None and place not in self._shown:
             self._observe(piece if piece.index == place else replace(piece, index=place))
 

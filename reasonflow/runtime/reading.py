@@ -16,12 +16,17 @@ from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.values import Hole, Record
 
 
+def opened(prompt: Prompt, runtime: Runtime) -> bool:
+    """Whether what follows a prompt begins inside a thought."""
+    tokenizer = runtime.backend.tokenizer
+    return tokenizer is not None and prompt.tokens is not None and opens_thought(prompt.tokens, tokenizer)
+
+
 def read(
-    site: Site, prompt: Prompt, completion: Completion, runtime: Runtime
+    site: Site, completion: Completion, runtime: Runtime, *, opened: bool
 ) -> tuple[Record | None, tuple[str, ...], AdapterParseError | None]:
     """The record in a completion's text, the repairs it took, and the adapter's error where there is no record."""
     tokenizer = runtime.backend.tokenizer
-    opened = tokenizer is not None and prompt.tokens is not None and opens_thought(prompt.tokens, tokenizer)
     try:
         parsed = parse(
             site.signature,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 _BITS = 31
@@ -27,7 +28,12 @@ def sample_seed(seed: int, path: str, indices: tuple[int, ...]) -> int:
     same samples as the fused group.
     """
     last = indices[-1] if indices else 0
-    return (_mix(f"{seed}/{path}/{indices[:-1]}") + last) % (1 << _BITS)
+    return (_base(seed, path, indices[:-1]) + last) % (1 << _BITS)
+
+
+@lru_cache(maxsize=256)  # siblings share it
+def _base(seed: int, path: str, indices: tuple[int, ...]) -> int:
+    return _mix(f"{seed}/{path}/{indices}")
 
 
 def _mix(text: str) -> int:

@@ -55,14 +55,13 @@ async def follow(executor: Steps, plan: Plan, chain: Chain, inputs: Sequence[Out
     try:
         for position, takes_time in chain:
             node = nodes[position]
-            args = _read(values, node)
             if takes_time:
                 if frame is not None:
                     begun.append(position)
                     frame.begun[position] += 1
-                values[position] = await executor.step(node, position, args, where)
+                values[position] = await executor.step(node, position, _read(values, node), where)
             else:
-                values[position] = pure(node, args, executor.run, where, where)
+                values[position] = pure(node, _read(values, node), executor.run, where, where)
     finally:
         if frame is not None:  # nothing that has not begun will
             for position in range(len(nodes)):

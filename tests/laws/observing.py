@@ -69,9 +69,7 @@ def watching() -> Iterator[Seen]:
         begin(self, *args, **kwargs)
         seen.runs.append(self)
 
-    async def watched_generate(
-        self: CallMaker, node: Any, position: int, values: Any, where: Where, *early: Any
-    ) -> Any:
+    async def watched_generate(self: CallMaker, node: Any, position: int, values: Any, where: Any, *early: Any) -> Any:
         value, cost = await generate(self, node, position, values, where, *early)
         _check_way(self.run, where.scope, cost.path(), seen)
         return value, cost

@@ -30,3 +30,13 @@ def test_chats_with_the_same_beginning_share_it() -> None:
 
     shared = len(tokenizer.encode("<|user|>one two three four"))
     assert chat("five")[:shared] == chat("six")[:shared]
+
+
+@given(
+    st.lists(st.sampled_from(["\n", "\n\n", " ", "a", "word", "<|end|>", "<|us", "er|>", "longer words"]), max_size=12)
+)
+def test_paragraphs_have_the_tokens_they_have_in_the_text(parts: list[str]) -> None:
+    """A piece in front of whitespace is encoded as it would be alone."""
+    text = "".join(parts)
+    whole = [token for piece in ("x" + text).split(" ") for token in tokenizer.encode(" " + piece)]
+    assert tokenizer.encode(" x" + text) == tuple(whole)
