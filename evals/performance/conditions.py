@@ -11,7 +11,7 @@ import dspy
 
 import reasonflow as rf
 from reasonflow.backends import facts
-from reasonflow.backends.protocol import Backend, Forgetting, Tokenizer
+from reasonflow.backends.protocol import Backend, Counters, Forgetting, Tokenizer
 from reasonflow.errors import InputError
 from reasonflow.evals.tasks.lexicon import LEXICONS
 from reasonflow.prompts.layouts import Order
@@ -83,6 +83,12 @@ def kv_tokens(lm: dspy.LM) -> int:
     return int(found)
 
 
+def counters(lm: dspy.LM) -> Counters:
+    """The engine's own totals."""
+    runtime = runtime_of(lm)
+    return runtime.run(lambda: runtime.backend.counters())
+
+
 def turns(arms: Sequence[str], repeats: int) -> Iterator[tuple[int, str]]:
     """(repeat from 1, arm), every other repeat in the opposite order: none profits from always being the first."""
     for repeat in range(1, repeats + 1):
@@ -98,15 +104,17 @@ def check_repeats(repeats: int) -> None:
 
 def filler(tokenizer: Tokenizer, tokens: int, seed: int) -> str:
     """A text of about so many tokens, at most: words in an order that two seeds do not share."""
-    random, words = Random(seed), LEXICONS["market"].names
-    found: list[str] = []
-    while len(tokenizer.encode(" ".join(found))) < tokens:
-        found += [random.choice(words) for _ in range(max(1, tokens // 32))]
-    least, most = 0, len(found)
+    random, names = Random(seed), LEXICONS["market"].names
+    words = [random.choice(names) for _ in range(tokens)]  # each takes a token at least
+    least, most = 0, tokens
+    guess = tokens * 64 // max(1, len(tokenizer.encode(" ".join(words[:64]))))
     while least < most:
-        middle = (least + most + 1) // 2
-        if len(tokenizer.encode(" ".join(found[:middle]))) <= tokens:
+        middle = min(max(guess, least + 1), most)
+        found = len(tokenizer.encode(" ".join(words[:middle])))
+        if found <= tokens:
             least = middle
         else:
             most = middle - 1
-    return " ".join(found[:least])
+        # Words are about equally long: two or three guesses find the place.
+        guess = middle + (tokens - found) * middle // max(1, found) + (found <= tokens)
+    return " ".join(words[:least])

@@ -92,6 +92,30 @@ def prefix(
 
 
 @app.command()
+def pressure(
+    as_json: AsJson = False,
+    repeats: Repeats = 1,
+    model: Model = "embedded",
+    engine_option: EngineOptions = None,
+    verbose: Verbose = False,
+) -> None:
+    """What the order of calls is worth when the KV cache holds a quarter of the problems' prefixes: hits and time.
+
+    Ours beside the same calls by hand: strictly depth first, breadth first with branches adjacent, and round robin over
+    the problems, which is stopped after three times our time. The problems' number and length follow from the engine.
+
+    Examples:
+
+      reasonflow bench pressure
+
+      reasonflow bench pressure --engine-option max_num_seqs=64 --engine-option num_gpu_blocks_override=1700 --json
+    """
+    from reasonflow.evals.performance.pressure import measure_pressure
+
+    show(measure_pressure(_engine(model, engine_option, verbose=verbose), repeats=repeats).report(), as_json)
+
+
+@app.command()
 def cancel(
     as_json: AsJson = False,
     repeats: Annotated[

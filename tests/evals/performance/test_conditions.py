@@ -32,7 +32,7 @@ def test_a_cache_that_is_emptied_knows_nothing() -> None:
 
 
 def test_what_was_recorded_is_what_the_run_used() -> None:
-    lm = rf.scripted(r"It is \\boxed{4}.")
+    lm = rf.scripted(r"It is \boxed{4}.")
     with dspy.context(lm=lm), recorded(lm) as traffic:
         out = rf.SelfConsistency(n=3)(problem="What is 2 + 2?")
     assert len(traffic.samples) == 3

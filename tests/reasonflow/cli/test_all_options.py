@@ -83,7 +83,7 @@ def by_name() -> dict[str, list[tuple[Any, Any]]]:
 
 
 def test_the_commands_are_the_known_ones() -> None:
-    benchmarks = {"bench overhead", "bench fanout", "bench prefix", "bench cancel", "bench http"}
+    benchmarks = {"bench overhead", "bench fanout", "bench prefix", "bench pressure", "bench cancel", "bench http"}
     assert set(COMMANDS) == {"run", "eval", "explain", "models", "doctor", *benchmarks}
 
 
