@@ -116,6 +116,62 @@ def pressure(
 
 
 @app.command()
+def latency(
+    as_json: AsJson = False,
+    repeats: Repeats = 1,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long programs arrive, in each trial of an arm.")] = 10.0,
+    model: Model = "embedded",
+    engine_option: EngineOptions = None,
+    verbose: Verbose = False,
+) -> None:
+    """How long programs take that arrive over time at 0.9 of the engine's capacity: mean, 95th percentile, the worst.
+
+    A mix of single calls, votes and PDR. Ours beside the same runtime in the order of arrival, and beside the same
+    calls by hand with asyncio. The capacity is measured first.
+
+    Examples:
+
+      reasonflow bench latency
+
+      reasonflow bench latency --seconds 60 --repeats 3 --json
+    """
+    from reasonflow.evals.performance.latency import measure_latency
+
+    lm = _engine(model, engine_option, verbose=verbose)
+    show(measure_latency(lm, repeats=repeats, horizon_s=seconds).report(), as_json)
+
+
+@app.command()
+def engine(
+    as_json: AsJson = False,
+    repeats: Repeats = 3,
+    calls: Annotated[
+        int | None, typer.Option(min=1, help="Of each arm; by default twice as many as the engine decodes at once.")
+    ] = None,
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Length of the text in each prompt.")] = 64,
+    output_tokens: Annotated[int, typer.Option(min=1, help="Tokens that each call writes.")] = 64,
+    model: Model = "embedded",
+    engine_option: EngineOptions = None,
+    verbose: Verbose = False,
+) -> None:
+    """Tokens per second of a program of many branches over those of vLLM's own offline loop on the same prompts.
+
+    Examples:
+
+      reasonflow bench engine
+
+      reasonflow bench engine --calls 512 --prompt-tokens 512 --output-tokens 256 --json
+    """
+    from reasonflow.evals.performance.engine import measure_engine
+
+    lm = _engine(model, engine_option, verbose=verbose)
+    measured = measure_engine(
+        lm, repeats=repeats, calls=calls, prompt_tokens=prompt_tokens, output_tokens=output_tokens
+    )
+    show(measured.report(), as_json)
+
+
+@app.command()
 def cancel(
     as_json: AsJson = False,
     repeats: Annotated[

@@ -63,4 +63,4 @@ def test_a_stopped_arm_is_told_as_a_lower_bound() -> None:
 
 def test_a_cache_too_small_for_its_slots_is_refused() -> None:
     with pytest.raises(InputError, match="too small for 8 running samples"):
-        sizes_of(engine(kv_blocks=40))
+        sizes_of(engine(kv_blocks=24))
