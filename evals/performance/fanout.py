@@ -14,12 +14,11 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from reasonflow.errors import InputError
 from reasonflow.evals.performance.arms import Arm, by_hand, dspy_async, dspy_sync, ours, ours_distinct
-from reasonflow.evals.provenance import commit, hardware, versions
+from reasonflow.evals.performance.report import UNKNOWN, Provenance, Report, Table, provenance, rounded_range
 
 WIDTHS = (64, 256, 1024)
 LATENCY_S = 0.2
@@ -43,9 +42,7 @@ class FanOuts:
     latency_s: float
     """Of the engine: the ideal."""
     repeats: int
-    versions: dict[str, str] = field(default_factory=dict)
-    hardware: dict[str, str] = field(default_factory=dict)
-    commit: str | None = None
+    provenance: Provenance = UNKNOWN
 
     def over_ideal(self, arm: str, width: int) -> tuple[float, float, float]:
         """Median, least and most of the repeats."""
@@ -56,18 +53,27 @@ class FanOuts:
         """`ours_over_ideal_256` and its like: wall time over the engine's latency, by arm and width."""
         return {f"{arm}_over_ideal_{width}": round(self.over_ideal(arm, width)[0], 4) for arm, width in self.wall_s}
 
-    def to_json(self) -> dict[str, Any]:
-        spread = {key: [round(number, 4) for number in self.over_ideal(*key)[1:]] for key in self.wall_s}
-        return {
-            "benchmark": "fanout",
-            "unit": f"wall time over the engine's latency of {self.latency_s:g} s, median",
-            "figures": self.figures(),
-            "spread": {f"{arm}_over_ideal_{width}": found for (arm, width), found in spread.items()},
-            "repeats": self.repeats,
-            "versions": self.versions,
-            "hardware": self.hardware,
-            "commit": self.commit,
-        }
+    def report(self) -> Report:
+        spread = {key: rounded_range(self.over_ideal(*key), 4) for key in self.wall_s}
+        return Report(
+            benchmark="fanout",
+            unit=f"wall time over the engine's latency of {self.latency_s:g} s, median",
+            figures=self.figures(),
+            spread={f"{arm}_over_ideal_{width}": found for (arm, width), found in spread.items()},
+            tables=(self._table(),),
+            repeats=self.repeats,
+            provenance=self.provenance,
+        )
+
+    def _table(self) -> Table:
+        arms = tuple(dict.fromkeys(arm for arm, _ in self.wall_s))
+        rows = []
+        for width in dict.fromkeys(width for _, width in self.wall_s):
+            found = [self.over_ideal(arm, width) for arm in arms]
+            cells = [f"{middle:.2f} ({least:.2f} to {most:.2f})" for middle, least, most in found]
+            rows.append((str(width), *cells))
+        title = f"Wall time over the engine's {self.latency_s:g} s: median (least to most)"
+        return Table(title=title, columns=("branches", *arms), rows=tuple(rows))
 
 
 def measure_fanout(widths: Sequence[int] = WIDTHS, repeats: int = REPEATS, *, latency_s: float = LATENCY_S) -> FanOuts:
@@ -93,7 +99,5 @@ def measure_fanout(widths: Sequence[int] = WIDTHS, repeats: int = REPEATS, *, la
         wall_s={key: tuple(walls) for key, walls in found.items()},
         latency_s=latency_s,
         repeats=repeats,
-        versions=versions(("reasonflow", "dspy", "anyio")),
-        hardware=hardware(),
-        commit=commit(),
+        provenance=provenance(("reasonflow", "dspy", "anyio")),
     )

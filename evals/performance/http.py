@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import dspy
@@ -33,7 +33,7 @@ from reasonflow.backends.openai import OpenAIBackend
 from reasonflow.backends.protocol import Completion, Prompt, Request, Sampling
 from reasonflow.errors import InputError, ReasonFlowError
 from reasonflow.evals.performance.http_server import ANSWER, MODEL
-from reasonflow.evals.provenance import commit, hardware, versions
+from reasonflow.evals.performance.report import UNKNOWN, Provenance, Report, Table, cell, provenance, rounded_range
 
 ARMS = ("raw", "raw_orjson", "backend", "ours", "program", "dspy_lm15", "dspy_litellm")
 OPEN = 64
@@ -58,9 +58,7 @@ class Http:
     cpu_ms: dict[str, tuple[float, ...]]
     """By arm, one number per repeat: CPU milliseconds per call."""
     repeats: int
-    versions: dict[str, str] = field(default_factory=dict)
-    hardware: dict[str, str] = field(default_factory=dict)
-    commit: str | None = None
+    provenance: Provenance = UNKNOWN
 
     def median(self, arm: str) -> float:
         return statistics.median(self.cpu_ms[arm])
@@ -71,21 +69,34 @@ class Http:
         return statistics.median(mine / raw for mine, raw in pairs)
 
     def figures(self) -> dict[str, float]:
-        """`ours_ms` and `ours_ratio`, and their like of every arm."""
+        """`ours_ms` and `ours_ratio`, and their like of every arm; the three that are compared with their number."""
         times = {f"{arm}_ms": round(self.median(arm), 4) for arm in self.cpu_ms}
-        return {**times, **{f"{arm}_ratio": round(self.ratio(arm), 3) for arm in self.cpu_ms if arm != "raw"}}
+        ratios = {f"{arm}_ratio": round(self.ratio(arm), 3) for arm in self.cpu_ms if arm != "raw"}
+        return {**times, **ratios, **self._compared()}
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "benchmark": "http",
-            "unit": f"CPU milliseconds of the client per call, {OPEN} open at once, median; ratios to aiohttp by hand",
-            "figures": self.figures(),
-            "spread": {f"{arm}_ms": [round(min(ms), 4), round(max(ms), 4)] for arm, ms in self.cpu_ms.items()},
-            "repeats": self.repeats,
-            "versions": self.versions,
-            "hardware": self.hardware,
-            "commit": self.commit,
-        }
+    def _compared(self) -> dict[str, float]:
+        """Ours, aiohttp by hand, and the quicker of DSPy's two engines."""
+        compared = {"ours": ("ours",), "aiohttp": ("raw",), "dspy": ("dspy_lm15", "dspy_litellm")}
+        found = {name: [self.median(arm) for arm in arms if arm in self.cpu_ms] for name, arms in compared.items()}
+        return {f"{name}_ms_{OPEN}": round(min(times), 4) for name, times in found.items() if times}
+
+    def report(self) -> Report:
+        rows = [(arm, cell(times, 3), f"{self.ratio(arm):.2f}") for arm, times in self.cpu_ms.items()]
+        return Report(
+            benchmark="http",
+            unit=f"CPU milliseconds of the client per call, {OPEN} open at once, median; ratios to aiohttp by hand",
+            figures=self.figures(),
+            spread={f"{arm}_ms": rounded_range(times, 4) for arm, times in self.cpu_ms.items()},
+            tables=(
+                Table(
+                    title=f"CPU ms of the client per call, {OPEN} open at once",
+                    columns=("arm", "median (least to most)", "to aiohttp by hand"),
+                    rows=tuple(rows),
+                ),
+            ),
+            repeats=self.repeats,
+            provenance=self.provenance,
+        )
 
 
 def measure_http(repeats: int = REPEATS, arms: Sequence[str] = ARMS) -> Http:
@@ -106,9 +117,7 @@ def measure_http(repeats: int = REPEATS, arms: Sequence[str] = ARMS) -> Http:
     return Http(
         cpu_ms={arm: tuple(times) for arm, times in found.items()},
         repeats=repeats,
-        versions=versions(("reasonflow", "dspy", "aiohttp", "litellm")),
-        hardware=hardware(),
-        commit=commit(),
+        provenance=provenance(("reasonflow", "dspy", "aiohttp", "litellm")),
     )
 
 

@@ -12,12 +12,11 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from reasonflow.errors import InputError
 from reasonflow.evals.performance.arms import Arm, FanOut, dspy_async, dspy_sync, ours, ours_distinct
-from reasonflow.evals.provenance import commit, hardware, versions
+from reasonflow.evals.performance.report import UNKNOWN, Provenance, Report, Table, provenance, rounded_range
 
 WIDTHS = (1, 8, 64, 256)
 REPEATS = 7
@@ -52,9 +51,7 @@ class Overhead:
 
     measurements: tuple[Measurement, ...]
     repeats: int
-    versions: dict[str, str] = field(default_factory=dict)
-    hardware: dict[str, str] = field(default_factory=dict)
-    commit: str | None = None
+    provenance: Provenance = UNKNOWN
 
     def figures(self) -> dict[str, float]:
         """`ours_ms_64` and its like: CPU milliseconds per branch, by arm and width."""
@@ -63,18 +60,32 @@ class Overhead:
     def of(self, arm: str, width: int) -> Measurement:
         return next(m for m in self.measurements if (m.arm, m.width) == (arm, width))
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "benchmark": "overhead",
-            "unit": "CPU milliseconds per branch, median",
-            "figures": self.figures(),
-            "spread": {f"{m.arm}_ms_{m.width}": [round(ms, 4) for ms in m.cpu_ms_range] for m in self.measurements},
-            "wall_ms": {f"{m.arm}_ms_{m.width}": round(m.wall_ms, 4) for m in self.measurements},
-            "repeats": self.repeats,
-            "versions": self.versions,
-            "hardware": self.hardware,
-            "commit": self.commit,
-        }
+    def report(self) -> Report:
+        spread = {f"{m.arm}_ms_{m.width}": rounded_range(m.cpu_ms_range, 4) for m in self.measurements}
+        return Report(
+            benchmark="overhead",
+            unit="CPU milliseconds per branch, median",
+            figures=self.figures(),
+            spread=spread,
+            tables=(self._table(),),
+            repeats=self.repeats,
+            details={"wall_ms": {f"{m.arm}_ms_{m.width}": round(m.wall_ms, 4) for m in self.measurements}},
+            provenance=self.provenance,
+        )
+
+    def _table(self) -> Table:
+        arms = tuple(dict.fromkeys(m.arm for m in self.measurements))
+        return Table(
+            title="CPU ms per branch: median (least to most)",
+            columns=("branches", *arms, "ours / best of DSPy"),
+            rows=tuple(self._row(arms, width) for width in dict.fromkeys(m.width for m in self.measurements)),
+        )
+
+    def _row(self, arms: Sequence[str], width: int) -> tuple[str, ...]:
+        found = [self.of(arm, width) for arm in arms]
+        cells = [f"{m.cpu_ms:.3f} ({m.cpu_ms_range[0]:.3f} to {m.cpu_ms_range[1]:.3f})" for m in found]
+        best = min(m.cpu_ms for m in found if m.arm.startswith("dspy"))
+        return (str(width), *cells, f"{self.of('ours', width).cpu_ms / best:.2f}")
 
 
 def measure_overhead(widths: Sequence[int] = WIDTHS, repeats: int = REPEATS) -> Overhead:
@@ -94,9 +105,7 @@ def measure_overhead(widths: Sequence[int] = WIDTHS, repeats: int = REPEATS) -> 
     return Overhead(
         measurements=tuple(_summary(arm, width, pairs) for (arm, width), pairs in samples.items()),
         repeats=repeats,
-        versions=versions(("reasonflow", "dspy", "anyio", "pydantic")),
-        hardware=hardware(),
-        commit=commit(),
+        provenance=provenance(("reasonflow", "dspy", "anyio", "pydantic")),
     )
 
 

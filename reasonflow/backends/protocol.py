@@ -274,3 +274,12 @@ class Backend(Protocol):
     async def aclose(self) -> None:
         """Stop the engine and free what it holds. Idempotent."""
         ...
+
+
+@runtime_checkable
+class Forgetting(Protocol):
+    """A backend whose prefix cache can be emptied: what a measurement begins with that must not profit from others."""
+
+    async def forget_prefixes(self) -> None:
+        """Reuse nothing of what was computed until now. Raises BackendError while samples are in the engine."""
+        ...

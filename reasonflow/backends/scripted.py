@@ -283,6 +283,11 @@ class ScriptedBackend:
             steps=self._steps,
         )
 
+    async def forget_prefixes(self) -> None:
+        if self._running or self._waiting:
+            raise BackendError("the prefix cache is in use", why="samples are in the engine", fix="wait for their end")
+        self._cache = BlockCache(self._block_size, self._kv_blocks)
+
     async def aclose(self) -> None:
         self._die(closed())
 

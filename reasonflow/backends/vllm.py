@@ -241,6 +241,28 @@ class VllmBackend:
             return Counters(prompt_tokens=0, cached_tokens=0, output_tokens=0, running=0, waiting=0)
         return await asyncio.wrap_future(self._thread.call(lambda engine: cast("VllmEngine", engine).counters()))
 
+    async def forget_prefixes(self) -> None:
+        """See `protocol.Forgetting`. Nothing happens before the engine's start."""
+        if self._facts is not None:
+            await asyncio.wrap_future(self._thread.call(lambda engine: cast("VllmEngine", engine).forget_prefixes()))
+
+    async def offline(self, requests: Sequence[Request]) -> list[Tokens]:
+        """What vLLM's own offline loop generates for these token prompts, in their order: one sample of each.
+
+        All of them enter at once, and the engine does nothing else until they have ended: the measure of what may be
+        lost around it. Raises InputError for a request without tokens, and for what the engine refuses.
+        """
+        engine, prompts, params = await self._started(), [], []
+        for request in requests:
+            tokens = request.prompt.tokens
+            if tokens is None:
+                raise InputError("the offline loop takes token prompts only", fix="render the prompt first")
+            _check_prompt(tokens, engine.window, request.label)
+            prompts.append(tokens)
+            params.append(_all_params(engine, request, len(tokens))[0])
+        work = self._thread.call(lambda engine: cast("VllmEngine", engine).offline(prompts, params))
+        return await asyncio.wrap_future(work)
+
     async def aclose(self) -> None:
         self._thread.close()
         ended = asyncio.wrap_future(self._thread.ended)

@@ -25,10 +25,10 @@ from typing import Any
 from packaging.version import Version
 
 from reasonflow.backends import facts
-from reasonflow.backends.protocol import Counters, FinishReason, Sampling, TokenLogprobs
+from reasonflow.backends.protocol import Counters, FinishReason, Sampling, TokenLogprobs, Tokens
 from reasonflow.backends.vllm_core import OPEN, CoreProcesses
 from reasonflow.backends.vllm_engine_thread import Sample, Update
-from reasonflow.errors import EngineStartError, InputError, UnknownName
+from reasonflow.errors import BackendError, EngineStartError, InputError, UnknownName
 
 OLDEST = Version("0.25")
 
@@ -227,6 +227,26 @@ class VllmEngine:
             waiting=waiting,
             steps=counts["steps"],
         )
+
+    def forget_prefixes(self) -> None:
+        """Empty the prefix cache. Raises BackendError while samples use it."""
+        if self.busy or not self._engine.reset_prefix_cache():
+            raise BackendError("the prefix cache is in use", why="samples are in the engine", fix="wait for their end")
+
+    def offline(self, prompts: Sequence[Tokens], params: Sequence[Any]) -> list[Tokens]:
+        """The loop of vLLM's `LLM.generate`: everything in, then steps until nothing is left."""
+        ids = [f"offline-{number}" for number in range(len(prompts))]
+        with _refusals(), self._failures():
+            for id, tokens, own in zip(ids, prompts, params, strict=True):
+                self._engine.add_request(id, self._tokens_input(list(tokens)), own)
+        ended: dict[str, Tokens] = {}
+        with self._failures():
+            while self._engine.has_unfinished_requests():
+                self._counts["steps"] += 1
+                for output in self._engine.step():
+                    if output.finished:
+                        ended[output.request_id] = tuple(output.outputs[0].token_ids)
+        return [ended[id] for id in ids]
 
     def close(self) -> None:
         OPEN.discard(self._engine)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import statistics
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from reasonflow.cli.bench_report import show
+
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from reasonflow.evals.performance.cancel import Cancelling, Trial
-    from reasonflow.evals.performance.fanout import FanOuts
-    from reasonflow.evals.performance.http import Http
-    from reasonflow.evals.performance.overhead import Overhead
-
-Result = TypeVar("Result", "Cancelling", "FanOuts", "Http", "Overhead")
+    import dspy
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of ReasonFlow itself.")
+
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Repeats: TypeAlias = Annotated[int, typer.Option(min=1, help="Measurements of each arm; the median counts.")]
+Model: TypeAlias = Annotated[str, typer.Option(help="embedded, a folder, or a Hugging Face name.")]
+EngineOptions: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-option",
+        metavar="KEY=VALUE",
+        help="Option of the engine, ours or vLLM's: max_num_seqs=64; repeat for more.",
+    ),
+]
+Verbose: TypeAlias = Annotated[bool, typer.Option("-v", "--verbose", help="The engine's own log on standard error.")]
 
 
 @app.callback()
@@ -28,10 +33,7 @@ def bench() -> None:
 
 
 @app.command()
-def overhead(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each arm at each width; the median counts.")] = 7,
-) -> None:
+def overhead(as_json: AsJson = False, repeats: Repeats = 7) -> None:
     """CPU time per branch on engines that do nothing: ours, and DSPy's own two ways to fan out.
 
     Examples:
@@ -42,15 +44,11 @@ def overhead(
     """
     from reasonflow.evals.performance.overhead import measure_overhead
 
-    result = measure_overhead(repeats=repeats)
-    _show(result, as_json, _print_table)
+    show(measure_overhead(repeats=repeats).report(), as_json)
 
 
 @app.command()
-def fanout(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each arm at each width; the median counts.")] = 5,
-) -> None:
+def fanout(as_json: AsJson = False, repeats: Repeats = 5) -> None:
     """Wall time of a fan-out on an engine that takes 200 ms for any number of branches, over those 200 ms.
 
     Ours beside the same engine with asyncio.gather by hand, and beside DSPy's own two ways to fan out.
@@ -63,18 +61,125 @@ def fanout(
     """
     from reasonflow.evals.performance.fanout import measure_fanout
 
-    result = measure_fanout(repeats=repeats)
-    _show(result, as_json, _print_fanouts)
+    show(measure_fanout(repeats=repeats).report(), as_json)
+
+
+@app.command()
+def prefix(
+    as_json: AsJson = False,
+    repeats: Repeats = 3,
+    context_tokens: Annotated[
+        int | None, typer.Option(min=64, help="Length of the context; by default what the engine's window leaves.")
+    ] = None,
+    model: Model = "embedded",
+    engine_option: EngineOptions = None,
+    verbose: Verbose = False,
+) -> None:
+    """How much of a long context the stages of PDR share, and what the engine computes over the least possible.
+
+    Ours beside the same prompts by hand with asyncio, and beside the same three calls as plain DSPy modules.
+
+    Examples:
+
+      reasonflow bench prefix
+
+      reasonflow bench prefix --model Qwen/Qwen3-8B --context-tokens 16000 --json
+    """
+    from reasonflow.evals.performance.prefix import measure_prefix
+
+    lm = _engine(model, engine_option, verbose=verbose)
+    show(measure_prefix(lm, repeats=repeats, context_tokens=context_tokens).report(), as_json)
+
+
+@app.command()
+def pressure(
+    as_json: AsJson = False,
+    repeats: Repeats = 1,
+    model: Model = "embedded",
+    engine_option: EngineOptions = None,
+    verbose: Verbose = False,
+) -> None:
+    """What the order of calls is worth when the KV cache holds a quarter of the problems' prefixes: hits and time.
+
+    Ours beside the same calls by hand: strictly depth first, breadth first with branches adjacent, and round robin over
+    the problems, which is stopped after three times our time. The problems' number and length follow from the engine.
+
+    Examples:
+
+      reasonflow bench pressure
+
+      reasonflow bench pressure --engine-option max_num_seqs=64 --engine-option num_gpu_blocks_override=1700 --json
+    """
+    from reasonflow.evals.performance.pressure import measure_pressure
+
+    show(measure_pressure(_engine(model, engine_option, verbose=verbose), repeats=repeats).report(), as_json)
+
+
+@app.command()
+def latency(
+    as_json: AsJson = False,
+    repeats: Repeats = 1,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long programs arrive, in each trial of an arm.")] = 10.0,
+    model: Model = "embedded",
+    engine_option: EngineOptions = None,
+    verbose: Verbose = False,
+) -> None:
+    """How long programs take that arrive over time at 0.9 of the engine's capacity: mean, 95th percentile, the worst.
+
+    A mix of single calls, votes and PDR. Ours beside the same runtime in the order of arrival, and beside the same
+    calls by hand with asyncio. The capacity is measured first.
+
+    Examples:
+
+      reasonflow bench latency
+
+      reasonflow bench latency --seconds 60 --repeats 3 --json
+    """
+    from reasonflow.evals.performance.latency import measure_latency
+
+    lm = _engine(model, engine_option, verbose=verbose)
+    show(measure_latency(lm, repeats=repeats, horizon_s=seconds).report(), as_json)
+
+
+@app.command()
+def engine(
+    as_json: AsJson = False,
+    repeats: Repeats = 3,
+    calls: Annotated[
+        int | None, typer.Option(min=1, help="Of each arm; by default twice as many as the engine decodes at once.")
+    ] = None,
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Length of the text in each prompt.")] = 64,
+    output_tokens: Annotated[int, typer.Option(min=1, help="Tokens that each call writes.")] = 64,
+    model: Model = "embedded",
+    engine_option: EngineOptions = None,
+    verbose: Verbose = False,
+) -> None:
+    """Tokens per second of a program of many branches over those of vLLM's own offline loop on the same prompts.
+
+    Examples:
+
+      reasonflow bench engine
+
+      reasonflow bench engine --calls 512 --prompt-tokens 512 --output-tokens 256 --json
+    """
+    from reasonflow.evals.performance.engine import measure_engine
+
+    lm = _engine(model, engine_option, verbose=verbose)
+    measured = measure_engine(
+        lm, repeats=repeats, calls=calls, prompt_tokens=prompt_tokens, output_tokens=output_tokens
+    )
+    show(measured.report(), as_json)
 
 
 @app.command()
 def cancel(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     repeats: Annotated[
         int, typer.Option(min=1, help="Runs of each arm after a warm-up, each with a seed of its own.")
     ] = 4,
-    model: Annotated[str, typer.Option(help="embedded, a folder, or a Hugging Face name.")] = "embedded",
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="The engine's own log on standard error.")] = False,
+    model: Model = "embedded",
+    engine_option: EngineOptions = None,
+    verbose: Verbose = False,
 ) -> None:
     """What races and quorums save against waiting for all, and how fast cancelled samples leave the engine.
 
@@ -88,18 +193,13 @@ def cancel(
 
       reasonflow bench cancel --repeats 3 --json
     """
-    from reasonflow.cli.options import open_lm
     from reasonflow.evals.performance.cancel import measure_cancel
 
-    result = measure_cancel(open_lm(model, verbose=verbose), repeats=repeats)
-    _show(result, as_json, _print_cancelling)
+    show(measure_cancel(_engine(model, engine_option, verbose=verbose), repeats=repeats).report(), as_json)
 
 
 @app.command()
-def http(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each arm; the median counts.")] = 7,
-) -> None:
+def http(as_json: AsJson = False, repeats: Repeats = 7) -> None:
     """CPU time of a client per call of 64 open at once: ours, aiohttp by hand, and DSPy's two engines.
 
     The server is a process of its own on this machine and answers a constant.
@@ -112,106 +212,12 @@ def http(
     """
     from reasonflow.evals.performance.http import measure_http
 
-    result = measure_http(repeats=repeats)
-    _show(result, as_json, _print_http)
+    show(measure_http(repeats=repeats).report(), as_json)
 
 
-def _show(result: Result, as_json: bool, table: Callable[[Result], None]) -> None:
-    if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2))
-    else:
-        table(result)
+def _engine(model: str, words: list[str] | None, *, verbose: bool) -> dspy.LM:
+    """The engine of a benchmark: on a CPU a small one, whose figures every benchmark can share."""
+    from reasonflow.cli.options import open_lm, parse_engine_options
+    from reasonflow.evals.performance.conditions import engine_options
 
-
-def _print_http(result: Http) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="CPU ms of the client per call, 64 open at once", box=None, pad_edge=False)
-    table.title_justify = "left"
-    table.add_column("arm", no_wrap=True)
-    for name in ("median (least to most)", "to aiohttp by hand"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for arm, times in result.cpu_ms.items():
-        spread = f"{result.median(arm):.3f} ({min(times):.3f} to {max(times):.3f})"
-        table.add_row(arm, spread, f"{result.ratio(arm):.2f}")
-    console = Console(width=140)
-    console.print(table, highlight=False)
-    _print_made_of(console, result.repeats, {**result.hardware, **result.versions}, result.commit)
-
-
-def _print_fanouts(result: FanOuts) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    arms, widths = (list(dict.fromkeys(keys)) for keys in zip(*result.wall_s, strict=True))
-    title = f"Wall time over the engine's {result.latency_s:g} s: median (least to most)"
-    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
-    table.add_column("branches", justify="right", no_wrap=True)
-    for arm in arms:
-        table.add_column(str(arm), justify="right", no_wrap=True)
-    for width in widths:
-        found = [result.over_ideal(arm, width) for arm in arms]
-        table.add_row(str(width), *(f"{middle:.2f} ({least:.2f} to {most:.2f})" for middle, least, most in found))
-    console = Console(width=140)
-    console.print(table, highlight=False)
-    _print_made_of(console, result.repeats, {**result.hardware, **result.versions}, result.commit)
-
-
-def _print_cancelling(result: Cancelling) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from reasonflow.evals.performance.cancel import ARMS
-
-    table = Table(title="Each arm: wall time, and the worst of its cancellations", box=None, pad_edge=False)
-    table.title_justify = "left"
-    table.add_column("arm", no_wrap=True)
-    for name in ("s, median (least to most)", "tokens, mean", "saved at most", "steps to idle", "ms to idle"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for arm in ARMS:
-        table.add_row(arm, *_cells(result.of(arm)))
-    console = Console(width=140)
-    console.print(table, highlight=False)
-    console.print("".join(f"\n{name}: {value}" for name, value in result.figures().items()), highlight=False)
-    _print_made_of(console, result.repeats, {**result.engine, **result.hardware, **result.versions}, result.commit)
-
-
-def _cells(trials: Sequence[Trial]) -> tuple[str, ...]:
-    walls = [trial.wall_s for trial in trials]
-    saved = statistics.mean(trial.saved_at_most for trial in trials)
-    steps = [trial.steps for trial in trials if trial.steps is not None]
-    idle = [trial.idle_ms for trial in trials if trial.idle_ms is not None]
-    return (
-        f"{statistics.median(walls):.2f} ({min(walls):.2f} to {max(walls):.2f})",
-        f"{statistics.mean(trial.tokens for trial in trials):.0f}",
-        f"{saved:.0f}" if saved else "–",
-        str(max(steps)) if steps else "–",
-        f"{max(idle):.0f}" if idle else "–",
-    )
-
-
-def _print_table(result: Overhead) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    arms = list(dict.fromkeys(m.arm for m in result.measurements))
-    table = Table(title="CPU ms per branch: median (least to most)", box=None, pad_edge=False, title_justify="left")
-    table.add_column("branches", justify="right", no_wrap=True)
-    for arm in arms:
-        table.add_column(arm, justify="right", no_wrap=True)
-    table.add_column("ours / best of DSPy", justify="right", no_wrap=True)
-    for width in dict.fromkeys(m.width for m in result.measurements):
-        row = [result.of(arm, width) for arm in arms]
-        cells = [f"{m.cpu_ms:.3f} ({m.cpu_ms_range[0]:.3f} to {m.cpu_ms_range[1]:.3f})" for m in row]
-        best = min(m.cpu_ms for m in row if m.arm.startswith("dspy"))
-        table.add_row(str(width), *cells, f"{result.of('ours', width).cpu_ms / best:.2f}")
-    console = Console(width=140)
-    console.print(table)
-    _print_made_of(console, result.repeats, {**result.hardware, **result.versions}, result.commit)
-
-
-def _print_made_of(console: Console, repeats: int, made_of: dict[str, str], commit: str | None) -> None:
-    """What the figures were measured with."""
-    facts = ", ".join(f"{name} {value}" for name, value in {**made_of, "commit": commit or "unknown"}.items())
-    console.print(f"\n{repeats} repeats; {facts}", highlight=False)
+    return open_lm(model, verbose=verbose, engine_options=engine_options(parse_engine_options(words or ())))

@@ -7,6 +7,7 @@ program needs no line here.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import types
 import typing
@@ -122,11 +123,13 @@ def open_lm(
     max_tokens: int | None = None,
     seed: int | None = None,
     verbose: bool = False,
+    engine_options: Mapping[str, Any] | None = None,
 ) -> dspy.LM:
     """`model` as a `dspy.LM`, nothing started yet. None leaves the engine's own default.
 
-    engine: "vllm" for an engine of our own, the URL of a server, or the DSPy engine of a hosted model. Raises
-    UnknownName, and InputError for a key that nothing takes.
+    engine: "vllm" for an engine of our own, the URL of a server, or the DSPy engine of a hosted model.
+    engine_options: further options of `rf.vllm` for an engine of our own. Raises UnknownName, and InputError for a key
+    that nothing takes.
     """
     import dspy
 
@@ -152,8 +155,31 @@ def open_lm(
         raise UnknownName.among(
             "engine", engine, (LOCAL, *_HOSTED), fix="name one of them, or the URL of a server: http://..."
         )
-    lm: dspy.LM = reasonflow.vllm(model, verbose=verbose, **given)
+    lm: dspy.LM = reasonflow.vllm(model, verbose=verbose, **{**(engine_options or {}), **given})
     return lm
+
+
+def parse_engine_options(words: Sequence[str]) -> dict[str, Any]:
+    """`max_num_seqs=64` as {"max_num_seqs": 64}: a value that is JSON is read as JSON, any other is a text.
+
+    Raises InputError for a word without `=`, and for an option given twice. Names are checked where they are used.
+    """
+    parsed: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name:
+            raise InputError(
+                f"--engine-option {word!r} is not of the form key=value",
+                fix="write for example --engine-option max_num_seqs=64",
+            )
+        if name in parsed:
+            raise InputError(f"--engine-option gives {name!r} twice", fix="keep one of them")
+        try:
+            parsed[name] = json.loads(text)
+        except ValueError:
+            parsed[name] = text.strip()
+    return parsed
 
 
 def _kind_of(hint: Any, default: Any) -> Any:

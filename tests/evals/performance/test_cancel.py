@@ -32,7 +32,7 @@ def measured() -> Cancelling:
 
 def test_every_arm_runs_and_the_figures_are_flat(measured: Cancelling) -> None:
     assert {trial.arm for trial in measured.trials} == ARMS
-    told = json.loads(json.dumps(measured.to_json()))
+    told = json.loads(json.dumps(measured.report().to_json()))
     assert {"steps_to_idle", "tokens_saved", "race_wall_ratio"} <= set(told["figures"])
     assert all(isinstance(figure, (int, float)) for figure in told["figures"].values())
 
@@ -82,4 +82,4 @@ def test_on_the_real_engine_cancelled_samples_leave_within_one_step(embedded_lm:
     # Forced lengths: the loser wrote as much as the winner, and a token more if its last step was under way.
     assert LONG - SHORT - 1 <= figures["race_tokens_saved"] <= LONG - SHORT
     assert figures["race_wall_ratio"] < 1
-    assert found.engine["model"] == "embedded"
+    assert found.provenance.engine["model"] == "embedded"

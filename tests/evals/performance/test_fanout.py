@@ -30,7 +30,7 @@ def test_a_median_lies_within_its_spread(measured: FanOuts) -> None:
 
 
 def test_the_numbers_stand_beside_what_they_were_measured_on(measured: FanOuts) -> None:
-    told = measured.to_json()
+    told = measured.report().to_json()
     assert told["figures"] == measured.figures()
     assert told["spread"].keys() == told["figures"].keys()
     assert {"python", "dspy", "reasonflow"} <= told["versions"].keys()

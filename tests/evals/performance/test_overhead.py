@@ -27,7 +27,7 @@ def test_a_median_lies_within_its_spread(measured: Overhead) -> None:
 
 
 def test_the_numbers_stand_beside_what_they_were_measured_on(measured: Overhead) -> None:
-    told = measured.to_json()
+    told = measured.report().to_json()
     assert told["figures"] == measured.figures()
     assert {"python", "dspy", "reasonflow"} <= told["versions"].keys()
     assert told["hardware"]["cores"].isdigit()

@@ -29,6 +29,7 @@ SHARED = {
     "--repeats": (int, "each arm"),
     "--engine": (str, "a server's URL"),
     "--api-key-env": (str, "API key"),
+    "--engine-option": (list[str], "Option of the engine"),
 }
 """Options of several commands: the type of each, and what its help must say in every one."""
 
@@ -82,8 +83,8 @@ def by_name() -> dict[str, list[tuple[Any, Any]]]:
 
 
 def test_the_commands_are_the_known_ones() -> None:
-    benchmarks = {"bench overhead", "bench fanout", "bench cancel", "bench http"}
-    assert set(COMMANDS) == {"run", "eval", "explain", "models", "doctor", *benchmarks}
+    benchmarks = ("overhead", "fanout", "prefix", "pressure", "latency", "cancel", "engine", "http")
+    assert set(COMMANDS) == {"run", "eval", "explain", "models", "doctor", *(f"bench {name}" for name in benchmarks)}
 
 
 @pytest.mark.parametrize("words", COMMANDS)

@@ -8,7 +8,7 @@ import pytest
 
 import reasonflow as rf
 from reasonflow import programs
-from reasonflow.cli.options import build, open_lm, options_of, parse_settings
+from reasonflow.cli.options import build, open_lm, options_of, parse_engine_options, parse_settings
 from reasonflow.errors import InputError, UnknownName
 
 
@@ -111,3 +111,19 @@ def test_an_engine_nobody_knows_and_a_key_nobody_takes() -> None:
         open_lm("m", engine="litelm")
     with pytest.raises(InputError, match="--api-key-env has no use with --engine vllm"):
         open_lm("m", api_key_env="KEY")
+
+
+def test_engine_options_are_read_as_json_where_they_are_json() -> None:
+    words = ["max_num_seqs=64", "load-format=dummy", 'compilation_config={"mode": 0}', "enforce_eager=true"]
+    assert parse_engine_options(words) == {
+        "max_num_seqs": 64,
+        "load_format": "dummy",
+        "compilation_config": {"mode": 0},
+        "enforce_eager": True,
+    }
+
+
+@pytest.mark.parametrize("words", [["max_num_seqs"], ["=3"], ["seed=1", "seed=2"]])
+def test_engine_options_that_are_none_are_refused(words: list[str]) -> None:
+    with pytest.raises(InputError, match="--engine-option"):
+        parse_engine_options(words)

@@ -1,0 +1,40 @@
+"""DSPy's own modules on our engine, configured as fairly as forced lengths allow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dspy
+
+from reasonflow.backends.bridge import make_lm
+from reasonflow.evals.performance.conditions import forced
+
+
+@contextmanager
+def plain_dspy(lm: dspy.LM, tokens: int) -> Iterator[None]:
+    """Inside, plain DSPy modules call the engine of `lm`, one of ours, and every call writes so many tokens."""
+    options = forced(tokens)
+    cap = options.pop("max_tokens")  # the others DSPy refuses in a call
+    logger = logging.getLogger("dspy.clients.lm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of every text that ends at its cap, as all of them are meant to
+    try:
+        with dspy.context(
+            lm=make_lm(lm.engine.spec, {**lm.engine.settings, **options}, max_tokens=cap), adapter=WholeText()
+        ):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+class WholeText(dspy.ChatAdapter):
+    """DSPy's own prompts; any text is an answer, so that forced lengths are not taken for failures and asked again."""
+
+    def __init__(self) -> None:
+        super().__init__(use_json_adapter_fallback=False)
+
+    def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
+        return dict.fromkeys(signature.output_fields, completion)
