@@ -36,6 +36,8 @@ def answers(script: Script) -> Answer:
 
 def parts_of(scripted: object) -> tuple[str | Chances, ...] | None:
     """A sample's text in its parts; None for what is no text. Raises InputError for chances that are none."""
+    if isinstance(scripted, str):
+        return (scripted,)
     parts = scripted if isinstance(scripted, tuple) else (scripted,)
     if not all(isinstance(part, (str, Mapping)) for part in parts):
         return None

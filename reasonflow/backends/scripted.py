@@ -145,7 +145,8 @@ class ScriptedBackend:
         room = self._room(prompt)
         if self._latency is None and self._constant is not None and not (observe is not None and request.stream):
             return await self._at_once(request, prompt, self._constant, room, observe)
-        call = Call(request, prompt, self._chat_text(request, prompt), room, self._clock.now(), observe)
+        chat = "" if self._constant is not None else self._chat_text(request, prompt)  # which a text does not read
+        call = Call(request, prompt, chat, room, self._clock.now(), observe)
         await self._all(call)
         if self._dead is not None and len(call.done) < request.n:
             raise self._dead.anew()
@@ -173,8 +174,7 @@ class ScriptedBackend:
             raise
         finally:
             self._calls.discard(call)
-            ends = (*call.done.values(), *call.cut.values())
-            self._steps += max((end.output_tokens for end in ends), default=0)
+            self._steps += call.steps
 
     async def _one(self, call: Call, index: int) -> None:
         try:
@@ -202,7 +202,8 @@ class ScriptedBackend:
         count = call.request.n
         try:
             scripted = self._scripted_all(call)
-            await self._admit(count)
+            if not self._admit_now(count):
+                await self._admit()
             try:
                 started_s, seconds = self._clock.now(), self._seconds(call.request, 0)
                 begun = self._begin_all(call, scripted)
@@ -361,18 +362,24 @@ class ScriptedBackend:
             self._slots = anyio.Semaphore(self._max_running, fast_acquire=True)
         return self._slots
 
-    async def _admit(self, count: int = 1) -> None:
-        """Take slots: one as soon as there is one, more than one only where they are free."""
-        if count > 1:
-            for _ in range(count):
-                self._free.acquire_nowait()
-        else:
-            self._waiting += 1
-            try:
-                await self._free.acquire()
-            finally:
-                self._waiting -= 1
+    def _admit_now(self, count: int) -> bool:
+        """Take slots if so many are free."""
+        free = self._free
+        if free.value < count:
+            return False
+        for _ in range(count):
+            free.acquire_nowait()
         self._running += count
+        return True
+
+    async def _admit(self) -> None:
+        """Take a slot as soon as there is one."""
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        self._running += 1
 
     def _leave(self, count: int = 1) -> None:
         self._running -= count

@@ -41,6 +41,12 @@ class Call:
     def pieces(self) -> Observer | None:
         return self.observe if self.request.stream else None
 
+    @property
+    def steps(self) -> int:
+        """Of the engine: as many as its longest sample has tokens."""
+        ends = (*self.done.values(), *self.cut.values())
+        return max([end.output_tokens for end in ends], default=0)
+
     def times(self, started_s: float, ended_s: float, first_token_s: float | None) -> Times:
         """first_token_s: after its start; None where it came to none."""
         queued_s = started_s - self.arrived_s

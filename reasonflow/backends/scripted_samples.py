@@ -38,10 +38,11 @@ class Samples:
 
         Raises InputError where chances are of no one token.
         """
-        text = "".join(map(likeliest, parts))
+        plain = len(parts) == 1 and isinstance(parts[0], str)
+        text = str(parts[0]) if plain else "".join(map(likeliest, parts))
         for each in stop:
             text = text.split(each, 1)[0]
-        sample = self._whole(text) if len(parts) == 1 and isinstance(parts[0], str) else self._joined(parts, len(text))
+        sample = self._whole(text) if plain else self._joined(parts, len(text))
         if len(sample.tokens) <= limit:
             return sample
         tokens = sample.tokens[:limit]

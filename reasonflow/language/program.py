@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import dspy
@@ -74,7 +75,7 @@ class Program(dspy.Module):
     def input_names(self) -> tuple[str, ...]:
         """The names `plan` takes, in order."""
         names: list[str] = []
-        for parameter in inspect.signature(self.plan).parameters.values():
+        for parameter in _parameters(self.plan):
             if parameter.kind is parameter.VAR_KEYWORD:
                 names.extend(self.signature.input_fields if self.signature is not None else ())
             elif parameter.kind is not parameter.VAR_POSITIONAL:
@@ -162,7 +163,7 @@ class Program(dspy.Module):
         for name in given:
             if name not in names:
                 raise UnknownName.among(f"input of {type(self).__name__}", name, names)
-        defaults = {p.name for p in inspect.signature(self.plan).parameters.values() if p.default is not p.empty}
+        defaults = {p.name for p in _parameters(self.plan) if p.default is not p.empty}
         missing = [name for name in names if name not in given and name not in defaults]
         if missing:
             raise InputError(
@@ -230,6 +231,19 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
         lm=lm,
         budget=_budget(program),
     )
+
+
+def _parameters(plan: Any) -> tuple[inspect.Parameter, ...]:
+    """What a plan takes, without `self`."""
+    function = getattr(plan, "__func__", None)
+    if inspect.isfunction(function):
+        return _declared(function)[1:]
+    return tuple(inspect.signature(plan).parameters.values())
+
+
+@lru_cache(maxsize=256)  # read for every call, and reading it takes as long as tracing the plan
+def _declared(function: Any) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(function).parameters.values())
 
 
 def _order(program: Program) -> Order:

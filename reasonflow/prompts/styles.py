@@ -24,7 +24,7 @@ def choose_style(signature: type[dspy.Signature], asked: Style | None = None) ->
     Without a wish: boxed for a single string answer, since small models reason better in free text than in marked
     fields; DSPy's fields for anything else. Raises UnknownName, and ProgramError where the signature cannot carry it.
     """
-    answers = _answers(signature)
+    answers = _answers(signature)  # type: ignore[arg-type]  # as in `effective_signature`
     if not answers:
         raise ProgramError(
             "the signature has no output field",
@@ -59,7 +59,7 @@ def choose_style(signature: type[dspy.Signature], asked: Style | None = None) ->
 
 def answer_field(signature: type[dspy.Signature]) -> str:
     """Name of the field that holds the answer: the first output that is not the reasoning."""
-    return _answers(signature)[0]
+    return _answers(signature)[0]  # type: ignore[arg-type]  # as in `effective_signature`
 
 
 def effective_signature(signature: type[dspy.Signature], style: Style) -> type[dspy.Signature]:
@@ -78,7 +78,8 @@ def _with_reasoning(signature: Any) -> type[dspy.Signature]:
     return extended
 
 
-def _answers(signature: type[dspy.Signature]) -> tuple[str, ...]:
+@lru_cache(maxsize=512)  # DSPy goes through the fields for every question, which is asked of every sample
+def _answers(signature: Any) -> tuple[str, ...]:
     outputs = tuple(signature.output_fields)
     # A signature that asks for nothing but reasoning means it as the answer.
     return tuple(name for name in outputs if name != REASONING) or outputs

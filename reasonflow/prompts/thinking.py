@@ -35,9 +35,9 @@ def split_thinking(text: str, tags: ThinkTags = THINK, *, opened: bool = False) 
     said where the closing tag shows it: a closing tag that nothing opened ends a thought that began in the prompt. A
     thought that never closes was cut: all that follows its tag is thinking.
     """
-    pieces = _pattern(tags).split(text)
-    if len(pieces) == 1:
+    if tags.open not in text and tags.close not in text:
         return Split(text.strip(), "") if opened else Split("", text.strip())
+    pieces = _pattern(tags).split(text)
     inside = opened or pieces[1] == tags.close
     thoughts: list[str] = []
     solution: list[str] = []

@@ -346,7 +346,7 @@ class ModelCall:
         """The record, or the list of them, and the longest way to it."""
         cost = longest(self.costs)
         for record in self.records:
-            if _unread(record):
+            if isinstance(record, Hole) and _unread(record):
                 error = record.error
                 self.maker.run.failures.append(
                     f"{record.path}: {type(error).__name__}: the completion could not be parsed"
@@ -356,7 +356,7 @@ class ModelCall:
                 raise self.records[0].error
             return self.records[0], cost
         joins.enough(self.name, self.records, self.op.min_branches)
-        if all(isinstance(record, Hole) for record in self.records):
+        if self.where.scope.stopped is not None and all(isinstance(record, Hole) for record in self.records):
             self.where.scope.check()
         return (self.records * self.op.n if self.drawn < self.op.n else self.records), cost
 

@@ -94,8 +94,8 @@ class Delivery:
         """Send what is missing: as one request if that is all of it, else as single samples with their own seeds."""
         self._waited_s, self._failed, self.asked = waited_s, False, backend
         self._shown = frozenset(self._begun) if self._begun else _NOBODY
-        missing = self.missing
-        if len(missing) == self._request.n and tuple(missing) == tuple(range(self._request.n)):
+        missing, whole = self.missing, range(self._request.n)
+        if missing == whole or list(missing) == list(whole):
             return self._send(backend, self._request, missing, self._seen)
         return self._send_singly(backend, missing)
 

@@ -16,7 +16,7 @@ from reasonflow.runtime.where import Outcome, Where
 def pure(node: Node, args: Sequence[Outcome], run: Run, where: Where, begun: Where) -> Outcome:
     """What a pure node gives, at once. begun: where the branch of a `when` that it stands in was entered."""
     given = [value for value, _ in args]
-    cost = begun.longest(cost for _, cost in args)
+    cost = begun.longest([cost for _, cost in args])
     op = node.op
     if isinstance(op, Get):
         return joins.get(given[0], op.key), cost

@@ -47,6 +47,8 @@ def read(
 
 def flowing(value: Any) -> Any:
     """A value as later prompts see it: records as their text, holes left out, thinking never."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, Record):
         return value.flowing_text
     if isinstance(value, Hole):

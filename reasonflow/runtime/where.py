@@ -10,7 +10,7 @@ from typing import Any
 from reasonflow.plan.nodes import Plan
 from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.scope import Scope
-from reasonflow.runtime.values import FREE, Cost, Furthest, longest
+from reasonflow.runtime.values import FREE, Cost, Furthest
 
 Outcome = tuple[Any, Cost]
 """A value, and what the longest way to it cost."""
@@ -46,7 +46,11 @@ class Where:
 
     def longest(self, costs: Iterable[Cost]) -> Cost:
         """The longest way to a step that waits for these."""
-        return longest([self.entry, *costs])
+        best = self.entry
+        for cost in costs:
+            if cost.sequential > best.sequential:
+                best = cost
+        return best
 
     @contextmanager
     def body(self, plan: Plan, position: int, *, width: int = 1, rounds: int = 1) -> Iterator[Where]:
