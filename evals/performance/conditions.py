@@ -18,8 +18,8 @@ from reasonflow.prompts.layouts import Order
 from reasonflow.prompts.styles import REASONING
 from reasonflow.runtime.runtime import Runtime
 
-SMALL: Mapping[str, Any] = MappingProxyType({"max_model_len": 4096, "max_num_seqs": 32, "num_gpu_blocks_override": 384})
-"""The engine on which every benchmark of one fits a minute of two cores: few slots, and a cache of 12,288 tokens that
+SMALL: Mapping[str, Any] = MappingProxyType({"max_model_len": 4096, "max_num_seqs": 32, "num_gpu_blocks_override": 256})
+"""The engine on which every benchmark of one fits a minute of two cores: few slots, and a cache of 8,192 tokens that
 is soon under pressure."""
 LAYOUT: Order = "shared"
 """Of our programs, and of the prompts that are sent by hand."""

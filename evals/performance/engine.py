@@ -144,7 +144,7 @@ def measure_engine(
         with recorded(lm) as traffic:
             program(questions=questions)
         # What the samplers of all arms are asked is equal, the seeds too.
-        requests = [replace(served.request, n=1) for served in traffic.in_order]
+        requests = [replace(served.request, n=1, priority=0) for served in traffic.in_order]
         run: dict[str, _Arm] = {
             "ours": lambda: program(questions=questions) and None,
             "raw": lambda: _raw(lm, requests, output_tokens),

