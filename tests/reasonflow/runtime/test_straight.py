@@ -13,6 +13,11 @@ from reasonflow.runtime import executor
 from reasonflow.runtime.straight import chain_of
 
 
+async def loud(text: str) -> str:
+    """On the run's own loop: a thread would end sooner or later, and a budget that binds shows the order."""
+    return text.upper()
+
+
 class Steps(rf.Program):
     """Three calls one after the other in every branch, a function between them, and answers on the way."""
 
@@ -25,7 +30,7 @@ class Steps(rf.Program):
         def body(index: Any) -> Any:
             drafts = self.draft(question=question, n=2)
             checked = self.check(question=question, draft=rf.vote(drafts, by="answer").answer)
-            hint = rf.call(str.upper, checked.answer)
+            hint = rf.call(loud, checked.answer)
             return self.last(question=question, draft=checked.answer, hint=hint)
 
         return rf.answer(rf.vote(rf.fork(3, body), by="answer"))
