@@ -148,6 +148,10 @@ class ScriptedBackend:
         return self._block_size
 
     @property
+    def kv_tokens(self) -> int:
+        return self._kv_blocks * self._block_size
+
+    @property
     def max_running(self) -> int:
         return self._max_running
 

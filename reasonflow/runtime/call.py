@@ -225,7 +225,9 @@ class ModelCall:
         return request, None if whole else samples
 
     async def _send(self, request: Request, places: Sequence[int] | None, observe: Callable[[Any], None]) -> None:
-        ticket = Ticket(run=self.maker.number, path=self.node.priority)
+        maker = self.maker
+        site = f"{maker.run.program}/{self.op.site.name}"
+        ticket = Ticket(run=maker.number, path=self.node.priority, site=site, work=maker.work)
         self.maker.run.requests += 1
         await send(self.maker.home, self.runtime, request, observe, ticket, places)
 

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import anyio
@@ -25,6 +25,7 @@ from reasonflow.errors import BackendError, ProgramError
 from reasonflow.runtime.faults import RETRIES, Delivery, Restart, persist
 from reasonflow.runtime.jobs import Job, Jobs, Work
 from reasonflow.runtime.scheduler import Scheduler, Ticket
+from reasonflow.runtime.workload import Workload
 
 T = TypeVar("T")
 
@@ -65,6 +66,20 @@ class Runtime:
     def identity(self) -> Mapping[str, str]:
         """The engine's fingerprint without what it learns of itself at its start: equal whenever it is read."""
         return dict(self._unstarted().fingerprint())
+
+    def run_ended(self, work: Workload) -> None:
+        """Nothing more of this run will come to this engine. From any thread or loop."""
+        loop = self._loop
+        if loop is None:
+            return
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is loop:
+            self.scheduler.finish(work)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(self.scheduler.finish, work)
 
     def next_run(self) -> int:
         """The order of a new program run: the scheduler finishes earlier ones first."""
@@ -144,16 +159,16 @@ class Runtime:
 
         async def attempt() -> None:
             nonlocal first
-            samples = len(delivery.missing)
-            waited = await self.scheduler.admit(place, samples)
+            self.scheduler.serve(self.backend)
+            admission = await self.scheduler.admit(place, len(delivery.missing), request)
             if not first:
-                waited = time.perf_counter() - arrived
+                admission.waited_s = time.perf_counter() - arrived
             first = False
             backend = asked[0] = self.backend
             try:
-                await delivery.attempt(backend, waited)
+                await delivery.attempt(backend, admission, partial(self.scheduler.ended, admission))
             finally:
-                self.scheduler.release(samples)
+                self.scheduler.release(admission)
 
         asked = [self.backend]
         try:
