@@ -373,7 +373,7 @@ class ScriptedBackend:
     ) -> Completion:
         if cached is None:
             cached = self._cache.hit_tokens(prompt)
-        self._cache.add(prompt + sample.tokens)
+        self._cache.add(prompt + sample.tokens[:-1])  # the last token's keys and values are never computed
         self._prompt_tokens += len(prompt)
         self._cached_tokens += cached
         self._output_tokens += len(sample.tokens)

@@ -94,6 +94,7 @@ class Draw:
 
     def _finish(self, sample: int, completion: Completion) -> None:
         record: Any
+        self.run.cache.see(self.runtime.scheduler.footprints)
         record, repairs, failure = read(self.site, self.prompt, completion, self.runtime)
         indices = self.indices(sample)
         span = self.run.add(

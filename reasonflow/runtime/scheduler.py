@@ -7,7 +7,7 @@ are going to write fit into the KV cache beside those that run; and the engine i
 few pass that do, and as soon as one slot is free the next request enters whole.
 
 Across runs the one with the least left to write goes first, within a run the longest remaining path. A run gains rank
-while others are served: its standing is the work left, plus a quarter of the work the engine had done when it came. New
+while others are served: its standing is the work left, plus a part of the work the engine had done when it came. New
 runs come at ever higher standings, so every run is first some day.
 """
 
@@ -31,8 +31,11 @@ from reasonflow.runtime.workload import Workload
 
 Policy: TypeAlias = Literal["shortest", "fcfs"]
 
-AGEING = 0.25
-"""What a token served to others is worth to a run that waits, in tokens of its own work."""
+AGEING = 0.05
+"""What a token the engine writes is worth to a run that waits, in tokens of its own work.
+
+Simulated (64 slots, load 0.9, programs of 1 to 96 calls): mean latency is half of first come first served, as without
+ageing, and large programs wait no longer than there. At 0.25 small programs stand behind large ones again."""
 LOOK_AHEAD = 16
 """Runs looked at behind one whose request does not fit."""
 PATIENCE = 64
@@ -285,8 +288,12 @@ class Scheduler:
 
     def _unqueue(self, waiting: _Waiting, run: _Run) -> None:
         self._waiting -= 1
-        run.waiting.remove(waiting)
-        if self.policy != "fcfs":
+        if self.policy == "fcfs":
+            run.waiting.remove(waiting)
+        elif waiting is run.waiting[0]:
+            heapq.heappop(run.waiting)
+        else:
+            run.waiting.remove(waiting)
             heapq.heapify(run.waiting)
 
     def _fill(self) -> None:
@@ -313,9 +320,9 @@ class Scheduler:
                 if self._fits(waiting.admission, run):
                     first.passed += passes
                     return waiting, run
-            if not self._make_room():
+            if not self._make_room(ordered[0]):
                 break
-        if self.running or any(run.held is not None for run in self._runs.values()):
+        if self.running or any(run.held is not None for run in self._runs.values() if run is not ordered[0]):
             return None
         return first, ordered[0]  # it fits beside nothing, so it enters alone
 
@@ -329,12 +336,14 @@ class Scheduler:
         else:
             yield from heapq.nsmallest(LOOK_AHEAD, runs, key=lambda run: (run.standing, run.number))
 
-    def _make_room(self) -> bool:
-        """Let go of the prefix that is kept longest beyond its time. Before that time, come back at it."""
-        kept = [run for run in self._runs.values() if run.held is not None and not run.waiting]
-        if not kept:
-            # What is kept for a run that waits itself is of use only if somebody can enter.
-            kept = [run for run in self._runs.values() if run.held is not None] if not self.running else []
+    def _make_room(self, first: _Run) -> bool:
+        """Let go of the prefix that is kept longest beyond its time. Before that time, come back at it.
+
+        first: the run that is to enter. What is kept for others that wait is of use as long as something runs.
+        """
+        kept = [run for run in self._runs.values() if run.held is not None and run is not first]
+        if self.running:
+            kept = [run for run in kept if not run.waiting]
         if not kept:
             return False
         run = min(kept, key=lambda run: run.held_until)

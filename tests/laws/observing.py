@@ -166,6 +166,7 @@ def left_behind(lm: dspy.LM) -> dict[str, int]:
             "waiting": counts.waiting,
             "admitted": runtime.scheduler.running,
             "queued": runtime.scheduler.waiting,
+            "live blocks": 0 if runtime.scheduler.footprints is None else runtime.scheduler.footprints.live,
             "tasks": len(asyncio.all_tasks()) - 1,
         }
 
