@@ -37,6 +37,10 @@ class Footprints:
             needed -= self.trie.alone(instead, chain)
         return needed <= capacity
 
+    def keeps(self, chain: Chain) -> bool:
+        """Whether the cache can hold a prompt at all."""
+        return self.trie.capacity is None or len(chain.keys) <= self.trie.capacity
+
     def enter(self, chain: Chain | None, outputs: int) -> None:
         """A request begins."""
         self.outputs += outputs

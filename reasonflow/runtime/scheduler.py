@@ -199,7 +199,10 @@ class Scheduler:
         return admission
 
     def ended(self, admission: Admission, completion: Completion) -> None:
-        """A sample of a request has ended: its slot is free, and what it wrote may be read by a later prompt."""
+        """A sample of a request has ended: its slot is free, and what it wrote may be read by a later prompt.
+
+        The last one releases the request.
+        """
         if not admission.live or not admission.samples:
             return
         admission.computed |= completion.prompt_tokens > 0
@@ -208,7 +211,9 @@ class Scheduler:
         if admission.footprints is not None and admission.chain is not None and completion.tokens:
             admission.footprints.trie.add(admission.chain, completion.tokens)
         self._vacate(admission, 1, completion.output_tokens)
-        if self._waiting:
+        if not admission.samples:
+            self.release(admission)
+        elif self._waiting:
             self._fill()
 
     def release(self, admission: Admission) -> None:
@@ -263,12 +268,13 @@ class Scheduler:
     def _keep(self, run: _Run, admission: Admission) -> None:
         """Between two stages of a run its last prefix stays, since the next one is likely to begin with it."""
         work, footprints, chain = run.work, admission.footprints, admission.chain
-        if work is None or work.over or run.live:
+        if work is None or work.over or run.live or not admission.computed:
             return
-        if footprints is not None and footprints is self.footprints and chain is not None:
-            self._let_go(run)
-            footprints.trie.hold(chain)
-            run.held, run.held_until = (footprints, chain), time.perf_counter() + HOLD_S
+        if chain is None or footprints is None or footprints is not self.footprints or not footprints.keeps(chain):
+            return
+        self._let_go(run)
+        footprints.trie.hold(chain)
+        run.held, run.held_until = (footprints, chain), time.perf_counter() + HOLD_S
 
     def _let_go(self, run: _Run) -> None:
         if run.held is not None:
