@@ -370,7 +370,9 @@ class Run:
 def unreported(spans: Sequence[Span]) -> list[str]:
     """A note, where an engine does not tell what it had cached."""
     silent = sum(span.cached_tokens is None and span.input_tokens > 0 for span in spans)
-    return [f"the engine did not report cached tokens of {silent:,} samples: all count as computed"] * bool(silent)
+    return [
+        f"the engine did not report cached tokens of {silent:,} sample{'s' * (silent > 1)}: all count as computed"
+    ] * bool(silent)
 
 
 def label(node: str, indices: tuple[int, ...]) -> str:

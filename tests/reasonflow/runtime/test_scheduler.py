@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reasonflow.backends.protocol import Completion, Prompt, Request, Sampling
+from reasonflow.backends.protocol import Capabilities, Completion, Observer, Prompt, Request, Sampling
 from reasonflow.backends.scripted import ScriptedBackend
 from reasonflow.runtime import scheduler as module
 from reasonflow.runtime.lengths import FIRST_GUESS, OutputLengths
+from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.scheduler import PATIENCE, Admission, Policy, Scheduler, Ticket, priority
 from reasonflow.runtime.workload import Workload
 
@@ -343,6 +344,43 @@ def test_the_users_own_priority_comes_before_ours() -> None:
     assert [priority(0, rank) for rank in ranks] == sorted(priority(0, rank) for rank in ranks)
     assert max(priority(-1, rank) for rank in ranks) < min(priority(0, rank) for rank in ranks)
     assert all(abs(priority(100, rank)) < 1 << 63 for rank in ranks)
+
+
+class Ranked(ScriptedBackend):
+    """An engine that takes priorities, and remembers them."""
+
+    def __init__(self) -> None:
+        super().__init__("a text of several tokens")
+        self.seen: list[int] = []
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, priority=True)
+
+    async def generate(self, request: Request, observe: Observer | None = None) -> tuple[Completion, ...]:
+        self.seen.append(request.priority)
+        return await super().generate(request, observe)
+
+
+def test_an_engine_that_takes_priorities_is_told_our_order() -> None:
+    engine = Ranked()
+    runtime = Runtime(engine)
+
+    async def ask(ticket: Ticket, own: int = 0) -> None:
+        await runtime.generate(replace(request(1, 3), priority=own), ticket=ticket)
+
+    async def main() -> None:
+        short, long = Work("s", 2), Work("s", 50)
+        await ask(Ticket(run=0, path=1, site="s", work=long))
+        await ask(Ticket(run=1, path=1, site="s", work=short))
+        await ask(Ticket(run=1, path=2, site="s", work=short))
+        await ask(Ticket(run=0, path=1, site="s", work=long), own=-1)
+        await ask(Ticket(run=1, path=1, site="s", work=short), own=1)
+
+    runtime.run(main)
+    runtime.close()
+    long, short, longer_path, urgent, last = engine.seen
+    assert urgent < longer_path < short < long < last
 
 
 def test_lengths_are_learned_and_follow_a_site_that_changes() -> None:
