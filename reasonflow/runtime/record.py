@@ -370,9 +370,8 @@ class Run:
 def unreported(spans: Sequence[Span]) -> list[str]:
     """A note, where an engine does not tell what it had cached."""
     silent = sum(span.cached_tokens is None and span.input_tokens > 0 for span in spans)
-    return [
-        f"the engine did not report cached tokens of {silent:,} sample{'s' * (silent > 1)}: all count as computed"
-    ] * bool(silent)
+    samples = "1 sample" if silent == 1 else f"{silent:,} samples"
+    return [f"the engine did not report cached tokens of {samples}: all count as computed"] * bool(silent)
 
 
 def label(node: str, indices: tuple[int, ...]) -> str:

@@ -34,8 +34,8 @@ Policy: TypeAlias = Literal["shortest", "fcfs"]
 AGEING = 0.05
 """What a token the engine writes is worth to a run that waits, in tokens of its own work.
 
-Simulated (64 slots, load 0.9, programs of 1 to 96 calls): mean latency is half of first come first served, as without
-ageing, and large programs wait no longer than there. At 0.25 small programs stand behind large ones again."""
+Simulated (64 slots, load 0.9, programs of 1 to 96 calls, two seeds): mean latency is 0.49 and 0.57 of first come first
+served, as without ageing, and that of the large programs 0.97. At 0.25 small programs stand behind large ones again."""
 LOOK_AHEAD = 16
 """Runs looked at behind one whose request does not fit."""
 PATIENCE = 64
@@ -141,8 +141,6 @@ class Scheduler:
         """"fcfs": requests in order of arrival, none passes another."""
         self.running = 0
         """Samples admitted that have not ended."""
-        self.peak = 0
-        """Most blocks that were taken at one moment, by the footprints."""
         self.footprints: Footprints | None = None
         self._backend: Backend | None = None
         self._lengths = OutputLengths()
@@ -403,8 +401,6 @@ class Scheduler:
             admission.reserved = self._outputs(admission)
             footprints.enter(chain, admission.reserved)
         self._let_go(run)
-        if footprints is not None:
-            self.peak = max(self.peak, footprints.live)
 
     def _vacate(self, admission: Admission, samples: int, tokens: int) -> None:
         """Slots of samples that are gone, and the blocks set aside for them."""
