@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TypeVar
 
@@ -72,13 +73,10 @@ class Runtime:
         loop = self._loop
         if loop is None:
             return
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is loop:
+        if threading.current_thread() is self._thread:
             self.scheduler.finish(work)
-        elif not loop.is_closed():
+            return
+        with suppress(RuntimeError):  # closed meanwhile, and its scheduler with it
             loop.call_soon_threadsafe(self.scheduler.finish, work)
 
     def next_run(self) -> int:

@@ -341,21 +341,20 @@ class Scheduler:
             yield from heapq.nsmallest(LOOK_AHEAD, runs, key=lambda run: (run.standing, run.number))
 
     def _make_room(self, first: _Run) -> bool:
-        """Let go of the prefix that is kept longest beyond its time. Before that time, come back at it.
+        """Nobody can enter: let go of a prefix that is kept beyond its time, or come back when that time is over.
 
-        first: the run that is to enter. What is kept for others that wait is of use as long as something runs.
+        first: the run that is to enter. Prefixes of runs that do not wait go before those of runs that do.
         """
         kept = [run for run in self._runs.values() if run.held is not None and run is not first]
-        if self.running:
-            kept = [run for run in kept if not run.waiting]
         if not kept:
             return False
-        run = min(kept, key=lambda run: run.held_until)
-        left_s = run.held_until - time.perf_counter()
-        if left_s <= 0:
-            self._let_go(run)
+        now = time.perf_counter()
+        over = [run for run in kept if run.held_until <= now]
+        if over:
+            self._let_go(min(over, key=lambda run: (bool(run.waiting), run.held_until)))
             return True
         if self._timer is None:
+            left_s = min(run.held_until for run in kept) - now
             self._timer = asyncio.get_running_loop().call_later(left_s, self._in_time)
         return False
 
