@@ -6,11 +6,17 @@ import math
 
 from reasonflow.runtime.token_trie import Chain, TokenTrie
 
+OUTPUT_SHARE = 0.5
+"""Of what a sample is going to write: so much of it is there on average while it runs, since samples that began earlier
+end and make room while later ones grow. Simulated with a cache for an eighth of the prefixes (1,100 blocks, 64 slots,
+samples of 36 to 72 tokens): 2 % slower than no limit at all and never overfull; with the whole of it 18 % slower, for
+slots that stay empty."""
+
 
 class Footprints:
     """The live prefixes of one engine and what their samples are going to write, in blocks. One loop's object.
 
-    A footprint is a prompt's blocks, those it shares counted once, and the expected output of its samples.
+    A footprint is a prompt's blocks, those it shares counted once, and the expected output of its samples in part.
     """
 
     def __init__(self, trie: TokenTrie) -> None:
@@ -23,9 +29,10 @@ class Footprints:
         """Blocks taken: never more than the capacity, but for a single request that is larger than it."""
         return self.trie.live + self.outputs
 
-    def output_blocks(self, expected_tokens: float) -> int:
-        """Of one sample."""
-        return math.ceil(expected_tokens / self.trie.block_size)
+    def output_blocks(self, expected_tokens: float, chain: Chain | None) -> int:
+        """Of one sample: what it is going to write, and the end of its prompt that fills no block."""
+        rest = 0 if chain is None else len(chain.rest)
+        return math.ceil((rest + OUTPUT_SHARE * expected_tokens) / self.trie.block_size)
 
     def fits(self, chain: Chain | None, outputs: int, instead: Chain | None = None) -> bool:
         """Whether a request has room. instead: a held chain that it takes the place of."""

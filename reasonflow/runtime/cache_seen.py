@@ -10,8 +10,8 @@ from reasonflow.plan.explain import Measured
 if TYPE_CHECKING:
     from reasonflow.runtime.admission import Footprints
 
-_FULL = 0.9
-"""Live footprints beyond this part of the KV cache: outputs that are longer than expected fill the rest."""
+_FULL = 0.8
+"""Live footprints beyond this part of the KV cache: outputs can be twice as long as footprints count them."""
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class CacheSeen:
     kv_tokens: int | None = None
     """What it holds; None where unknown."""
     live_tokens: int = 0
-    """Most that was live: prompts of running requests, shared blocks once, and what they were expected to write."""
+    """Most that was live: prompts of running requests, shared blocks once, and half of what they were to write."""
 
     def see(self, footprints: Footprints | None) -> None:
         """A sample has just ended."""

@@ -370,11 +370,10 @@ class Scheduler:
         admission.footprints, admission.chain, admission.sample_blocks = footprints, None, 0
         if footprints is None:
             return
-        expected = self._lengths.expected(admission.ticket.site, admission.cap)
         if tokens is not None:
             admission.chain = footprints.trie.chain(tokens)
-            expected += len(admission.chain.rest)
-        admission.sample_blocks = footprints.output_blocks(expected)
+        expected = self._lengths.expected(admission.ticket.site, admission.cap)
+        admission.sample_blocks = footprints.output_blocks(expected, admission.chain)
 
     def _outputs(self, admission: Admission) -> int:
         """Blocks its samples are going to write while they run: no more run at once than there are slots."""
