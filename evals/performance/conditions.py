@@ -72,15 +72,10 @@ def forget(lm: dspy.LM) -> None:
 
 def kv_tokens(lm: dspy.LM) -> int:
     """Tokens that the started engine's KV cache holds. Raises InputError where it does not say."""
-    backend: Any = runtime_of(lm).backend
-    found = getattr(backend, "kv_tokens", None)
-    if found is None and hasattr(backend, "_facts"):  # vLLM's
-        found = getattr(backend._facts, "cache_tokens", None)
-    if found is None and hasattr(backend, "_kv_blocks"):  # the scripted engine's
-        found = backend._kv_blocks * backend.block_size
+    found = runtime_of(lm).backend.kv_tokens
     if not found:
         raise InputError(f"{lm.model!r} does not say how much its KV cache holds", fix="measure on rf.vllm(...)")
-    return int(found)
+    return found
 
 
 def counters(lm: dspy.LM) -> Counters:

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-_ROOT = 0
+from reasonflow.backends.protocol import Tokens
+
+ROOT = 0
+"""The key in front of every first block."""
+
+
+def block_keys(tokens: Tokens, size: int, before: int = ROOT) -> list[int]:
+    """One key per full block. Each is hashed over everything in front of it; before: the key of what precedes."""
+    keys = []
+    for start in range(0, len(tokens) - size + 1, size):
+        before = hash((before, tokens[start : start + size]))
+        keys.append(before)
+    return keys
 
 
 class BlockCache:
     """Remembers full blocks of token sequences, least recently used forgotten first.
 
-    A block counts as present only behind its whole prefix: its key is hashed over everything before it.
+    A block counts as present only behind its whole prefix.
     """
 
     def __init__(self, block_size: int, capacity: int) -> None:
@@ -34,15 +46,11 @@ class BlockCache:
     def add(self, tokens: Sequence[int]) -> None:
         """Remember every full block of the sequence."""
         # From the back, so that a chain's end is forgotten before its beginning, which more prompts share.
-        for key in reversed(list(self._keys(tokens))):
+        for key in reversed(self._keys(tokens)):
             self._blocks[key] = None
             self._blocks.move_to_end(key)
         while len(self._blocks) > self._capacity:
             self._blocks.popitem(last=False)
 
-    def _keys(self, tokens: Sequence[int]) -> Sequence[int]:
-        size, key, keys = self._block_size, _ROOT, []
-        for start in range(0, len(tokens) - size + 1, size):
-            key = hash((key, tuple(tokens[start : start + size])))
-            keys.append(key)
-        return keys
+    def _keys(self, tokens: Sequence[int]) -> list[int]:
+        return block_keys(tuple(tokens), self._block_size)

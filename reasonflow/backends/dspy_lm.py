@@ -135,6 +135,10 @@ class DspyLmBackend:
         return None
 
     @property
+    def kv_tokens(self) -> None:
+        return None
+
+    @property
     def max_running(self) -> int:
         return self._max_running
 

@@ -140,6 +140,10 @@ class OpenAIBackend:
         return None
 
     @property
+    def kv_tokens(self) -> None:
+        return None
+
+    @property
     def max_running(self) -> int:
         return min(self._max_running, self._limit or self._max_running)
 

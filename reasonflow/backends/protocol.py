@@ -127,6 +127,9 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] = ()
     """One per generated token; empty unless the request asks for them."""
     tool_calls: tuple[ToolCall, ...] = ()
+    planned_tokens: int | None = None
+    """Of its prompt, the tokens that the runtime foresaw in the prefix cache; engines leave it alone. None where it
+    foresees nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +236,12 @@ class Backend(Protocol):
     @property
     def block_size(self) -> int | None:
         """Tokens in one block of the prefix cache; None where there is none. Available before the engine starts."""
+        ...
+
+    @property
+    def kv_tokens(self) -> int | None:
+        """Tokens its KV cache holds, of running samples and of what they left in the prefix cache together; None where
+        unknown. Certain once the engine has started."""
         ...
 
     @property

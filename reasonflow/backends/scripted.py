@@ -119,6 +119,10 @@ class ScriptedBackend:
         return self._block_size
 
     @property
+    def kv_tokens(self) -> int:
+        return self._kv_blocks * self._block_size
+
+    @property
     def max_running(self) -> int:
         return self._max_running
 
@@ -447,7 +451,7 @@ class ScriptedBackend:
     ) -> Completion:
         if cached is None:
             cached = self._cache.hit_tokens(prompt)
-        self._cache.add(prompt + sample.tokens)
+        self._cache.add(prompt + sample.tokens[:-1])  # the last token's keys and values are never computed
         queued_s, first_token_s, total_s = times
         ended = Completion(
             text=sample.text,

@@ -155,6 +155,10 @@ class VllmBackend:
         return self._facts.block_size if self._facts is not None else self._settings.block_size
 
     @property
+    def kv_tokens(self) -> int | None:
+        return (self._facts.cache_tokens or None) if self._facts is not None else None
+
+    @property
     def max_running(self) -> int:
         return self._settings.max_running
 

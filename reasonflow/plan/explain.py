@@ -52,6 +52,14 @@ class Measured:
     repaired: int = 0
     critical_tokens: int = 0
     """Input and output tokens of its samples on the critical path."""
+    foreseen: int = 0
+    """Samples of which the token trie said what they would find in the prefix cache, and the engine what they found."""
+    planned_tokens: int = 0
+    """Cached tokens of these, as planned."""
+    found_tokens: int = 0
+    """As achieved."""
+    shortfall: str = ""
+    """Why less was found than planned, in one line; empty where it was not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from reasonflow.plan.explain_text import COLUMNS, columns, notes, shown, spell_bound, spell_budget
+from reasonflow.plan.explain_text import COLUMNS, columns, marks, notes, shown, spell_bound, spell_budget
 from reasonflow.plan.serialise import digest
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _step(explanation: Explanation, row: Row, has_body: bool, names: list[str]) 
     wide = f" colspan='{1 + len(names)}'"
     name = html.escape(row.title).replace("/", "/<wbr>")  # long paths break between their steps
     title = f"<div style='padding:.3em 0 0' title='{html.escape(row.node.source)}'>{name}</div>"
-    texts = "".join(f"<div style='{_HANGING}'>{html.escape(text)}</div>" for text in row.detail)
+    texts = "".join(f"<div style='{_HANGING}'>{html.escape(text)}</div>" for text in (*marks(figures), *row.detail))
     detail = f"<div style='padding-bottom:.4em;{_PALE}'>{texts}</div>"
     line = "" if row.depth else f";border-top:{_LINE}"
     first = f"<td style='{_STEP}'{'' if figures else wide}>{_guides(row.depth, title)}</td>{cells}"

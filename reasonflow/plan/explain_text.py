@@ -26,6 +26,7 @@ COLUMNS = {
     "samples": "completions drawn",
     "computed": "prompt tokens the engine computed",
     "cached": "prompt tokens the engine found in its prefix cache",
+    "planned": "prompt tokens that were to be in its prefix cache, by the token trie",
     "generated": "output tokens",
     "s queued": "seconds that samples waited, summed",
     "s running": "seconds from leaving the queue to the last token, summed",
@@ -46,7 +47,7 @@ def as_text(explanation: Explanation) -> str:
     for row, (branch, below) in zip(explanation.rows(), _leads(explanation.rows()), strict=True):
         figures = explanation.figures.get(row.node.name)
         lines.append(f"{branch}{row.title}")
-        for text in [*([f"→ {_spell_figures(figures)}"] if figures else []), *row.detail]:
+        for text in [*([f"→ {_spell_figures(figures)}"] if figures else []), *marks(figures), *row.detail]:
             lines += _wrapped(text, below)
     lines += [f"  {name}: {value}" for name, value in explanation.totals.items()]
     for text in notes(explanation):
@@ -78,6 +79,7 @@ def shown(figures: Measured) -> dict[str, str]:
         f"{figures.samples:,}",
         f"{figures.input_tokens - figures.cached_tokens:,}",
         f"{figures.cached_tokens:,}",
+        f"{figures.planned_tokens:,}",
         f"{figures.output_tokens:,}",
         f"{figures.queued_s:.2f}",
         f"{figures.running_s:.2f}",
@@ -90,12 +92,19 @@ def shown(figures: Measured) -> dict[str, str]:
 
 
 def columns(measured: Iterable[Measured]) -> list[str]:
-    """The names of what is worth showing: failures and repairs only where there are some."""
+    """The names of what is worth showing: failures, repairs and plans only where there are some."""
     found = list(measured)
     needless = {
         name for name in ("failed", "cancelled", "repaired") if not any(getattr(figures, name) for figures in found)
     }
+    if not any(figures.foreseen for figures in found):
+        needless.add("planned")
     return [name for name in COLUMNS if name not in needless]
+
+
+def marks(figures: Measured | None) -> list[str]:
+    """What stands out in a measured step."""
+    return [f"‼ {figures.shortfall}"] if figures is not None and figures.shortfall else []
 
 
 def spell_budget(explanation: Explanation) -> str:

@@ -237,7 +237,9 @@ class ModelCall:
     def _send(
         self, request: Request, places: Sequence[int] | None, observe: Callable[[Any], None]
     ) -> Coroutine[Any, Any, Any]:
-        ticket = Ticket(run=self.maker.number, path=self.node.priority)
+        maker = self.maker
+        site = f"{maker.run.program}/{self.op.site.name}"
+        ticket = Ticket(run=maker.number, path=self.node.priority, site=site, work=maker.work)
         self.maker.run.requests += 1
         return send(self.maker.home, self.runtime, request, observe, ticket, places)
 

@@ -25,6 +25,7 @@ from reasonflow.runtime.runtime import Runtime
 from reasonflow.runtime.scheduler import Ticket
 from reasonflow.runtime.values import longest
 from reasonflow.runtime.where import Outcome, Where
+from reasonflow.runtime.workload import Workload
 
 
 @dataclass(slots=True)
@@ -33,7 +34,8 @@ class CallMaker:
 
     run: Run
     number: int
-    """The run's place in the scheduler's order."""
+    """The run's place among those of its engine."""
+    work: Workload
     bindings: Mapping[str, Binding]
     runtimes: Mapping[str, Runtime]
     """The engine of each call site."""
@@ -88,7 +90,7 @@ class CallMaker:
             node=node.name,
             cap=op.cap,
             where=where,
-            ticket=Ticket(run=self.number, path=node.priority),
+            ticket=Ticket(run=self.number, path=node.priority, site=f"{self.run.program}/{node.name}", work=self.work),
             journal=self.journal,
             price=self.prices.of,
         )

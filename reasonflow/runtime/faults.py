@@ -16,6 +16,7 @@ import anyio
 
 from reasonflow.backends.protocol import Backend, Completion, Observer, Piece, Request
 from reasonflow.errors import BackendError, EngineDead, EngineStartError, first_failure
+from reasonflow.runtime.scheduler import Admission, priority
 
 if TYPE_CHECKING:
     from reasonflow.runtime.runtime import Runtime
@@ -68,6 +69,7 @@ class Delivery:
 
     def __init__(self, request: Request, places: Sequence[int] | None, observe: Observer | None) -> None:
         self._request = request
+        self._own_priority = request.priority
         self._places = range(request.n) if places is None else tuple(places)
         self._observe = observe
         self._ended: dict[int, Completion] = {}
@@ -77,6 +79,12 @@ class Delivery:
         self._shown: frozenset[int] = _NOBODY
         """Those that had in an attempt that failed: their pieces are not told again, their ends are."""
         self._waited_s = 0.0
+        self._first = 0
+        self._planned: tuple[int | None, int | None] = (None, None)
+        """Tokens that the first sample of this attempt, and each further one, will find in the prefix cache."""
+        self._told: tuple[Completion, int | None, Completion] | None = None
+        """The last end, as it came and as it was told: siblings may share one object."""
+        self._sample_ended: Callable[[Completion], None] | None = None
         self._failed = False
         self.asked: Backend | None = None
         """The engine of the last attempt."""
@@ -90,11 +98,20 @@ class Delivery:
         """In the order of the places."""
         return tuple(map(self._ended.__getitem__, self._places))
 
-    def attempt(self, backend: Backend, waited_s: float) -> Coroutine[Any, Any, None]:
-        """Send what is missing: as one request if that is all of it, else as single samples with their own seeds."""
-        self._waited_s, self._failed, self.asked = waited_s, False, backend
+    def attempt(
+        self, backend: Backend, admission: Admission, sample_ended: Callable[[Completion], None] | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """Send what is missing: as one request if that is all of it, else as single samples with their own seeds.
+
+        sample_ended: told of each, before the observer.
+        """
+        self._waited_s, self._failed, self.asked = admission.waited_s, False, backend
+        self._sample_ended = sample_ended
         self._shown = frozenset(self._begun) if self._begun else _NOBODY
         missing, whole = self.missing, range(self._request.n)
+        self._first, self._planned = missing[0], admission.planned
+        if backend.capabilities.priority:
+            self._request = replace(self._request, priority=priority(self._own_priority, admission.rank))
         if missing == whole or list(missing) == list(whole):
             return self._send(backend, self._request, missing, self._seen)
         return self._send_singly(backend, missing)
@@ -140,7 +157,12 @@ class Delivery:
     def _end(self, place: int, completion: Completion) -> None:
         if place in self._ended or (self._failed and completion.finish_reason == "cancelled"):
             return
-        self._ended[place] = completion = _later(completion, self._waited_s)
+        if self._sample_ended is not None:
+            self._sample_ended(completion)
+        told, planned = self._told, self._planned[place != self._first]
+        if told is None or told[0] is not completion or told[1] != planned:
+            told = self._told = (completion, planned, _later(completion, self._waited_s, planned))
+        self._ended[place] = completion = told[2]
         if self._observe is not None:
             self._observe((place, completion))
 
@@ -192,9 +214,9 @@ def _single(request: Request, place: int) -> Request:
     return replace(request, n=1, sampling=sampling)
 
 
-def _later(completion: Completion, waited_s: float) -> Completion:
-    """The completion with its times counted from before the queue."""
-    if not waited_s:
+def _later(completion: Completion, waited_s: float, planned_tokens: int | None) -> Completion:
+    """The completion with its times counted from before the queue, and what was foreseen of it."""
+    if not waited_s and planned_tokens is None:
         return completion
     first = completion.first_token_s
     return replace(
@@ -202,6 +224,7 @@ def _later(completion: Completion, waited_s: float) -> Completion:
         queued_s=completion.queued_s + waited_s,
         first_token_s=None if first is None else first + waited_s,
         total_s=completion.total_s + waited_s,
+        planned_tokens=planned_tokens,
     )
 
 

@@ -114,6 +114,7 @@ class Inside:
                 self.run.tell(Token, self.node, indices, text=seen.text)
             else:
                 ended.append(seen[1])
+                self.run.cache.see(runtime.scheduler.footprints)
             if observe is not None:
                 observe(seen)
 

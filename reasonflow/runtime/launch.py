@@ -37,6 +37,7 @@ from reasonflow.runtime.record import Run
 from reasonflow.runtime.scope import Scope
 from reasonflow.runtime.values import FREE, Hole, Record, solid
 from reasonflow.runtime.where import Where
+from reasonflow.runtime.workload import Workload
 
 
 class ProgramOutput(dspy.Prediction):
@@ -150,6 +151,7 @@ class _Launch:
         for listener in (watch, self.around.watch):
             if listener is not None:
                 self.run.watch(listener)
+        self.work = Workload(traced.name, self.plan)
         self.made: list[Made | TracedCalls] = []
         self.value: Any = None
 
@@ -198,6 +200,8 @@ class _Launch:
             if self.run.fingerprint:  # what an engine learns of itself meanwhile; another one after a restart
                 self.run.know(self.home.backend.fingerprint(), self.engines.fingerprints())
             self.run.end(cost, complete=complete)
+            for runtime in {self.home, *self.engines.of.values()}:
+                runtime.run_ended(self.work)
             if outer is not None and begun is not None:
                 await outer.ended(self.run, *begun)
         return self
@@ -214,6 +218,7 @@ class _Launch:
         calls = CallMaker(
             run=self.run,
             number=self.home.next_run(),
+            work=self.work,
             bindings=self.traced.bindings,
             runtimes=self.engines.of,
             home=self.home,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from reasonflow.backends.protocol import Completion
 from reasonflow.plan.explain import Explanation, Measured, Printed
+from reasonflow.runtime.cache_seen import CacheSeen, compare, shortfall
 from reasonflow.runtime.events import BranchEnded, Cancelled, Event, Repaired, Watch
 from reasonflow.runtime.values import FREE, Cost
 
@@ -52,6 +53,8 @@ class Span:
     """Recorded by an earlier session of the same evaluation, and not computed again."""
     first_token_s: float | None = None
     """Seconds from being handed over to its first token; None where the engine does not say."""
+    planned_tokens: int | None = None
+    """Input tokens the token trie foresaw in the engine's prefix cache; None where it foresees nothing."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -121,6 +124,8 @@ class Run:
         self.requests = 0
         self.streamed = False
         """Whether somebody wants to see every token."""
+        self.cache = CacheSeen()
+        """What was seen of the KV caches of its engines."""
         self._watches: list[Watch] = []
         self._explanation: Explanation | Printed = explanation
         self._cost = FREE
@@ -166,6 +171,7 @@ class Run:
                 queued_s=completion.queued_s,
                 total_s=completion.total_s,
                 first_token_s=completion.first_token_s,
+                planned_tokens=completion.planned_tokens,
                 finish_reason=completion.finish_reason,
                 outcome=outcome,
                 repairs=repairs,
@@ -293,6 +299,9 @@ class Run:
             row.cancelled += span.outcome == "cancelled"
             row.repaired += bool(span.repairs)
             row.critical_tokens += (span.input_tokens + span.output_tokens) if id(span) in critical else 0
+            compare(row, span.planned_tokens, span.cached_tokens, span.input_tokens)
+        for row in measured.values():
+            row.shortfall = shortfall(row, self.cache)
         usage = self.usage
         totals = {
             "sequential tokens": f"{self.sequential_tokens:,}",
@@ -304,7 +313,8 @@ class Run:
             **({"tokens saved by cancelling": f"at most {usage.tokens_saved:,}"} if usage.cancelled_calls else {}),
             **({"cut short": self.cut} if self.cut else {}),
         }
-        told = tuple(self.repairs), tuple(self.failures), tuple(self.notes)
+        notes = (*self.notes, *unreported(self.spans))
+        told = tuple(self.repairs), tuple(self.failures), notes
         return self._explanation.measured(measured, totals, *told)
 
     def waterfall(self) -> Waterfall:
@@ -334,6 +344,7 @@ class Run:
             "failures": self.failures,
             "fingerprint": self.fingerprint,
             "engines": self.engines,
+            "cache": asdict(self.cache),
             "spans": [asdict(span) for span in self.spans],
         }
 
@@ -354,6 +365,13 @@ class Run:
 
     def _repr_html_(self) -> str:
         return f"<div>{self.explain()._repr_html_()}{self.waterfall()._repr_html_()}</div>"
+
+
+def unreported(spans: Sequence[Span]) -> list[str]:
+    """A note, where an engine does not tell what it had cached."""
+    silent = sum(span.cached_tokens is None and span.input_tokens > 0 for span in spans)
+    samples = "1 sample" if silent == 1 else f"{silent:,} samples"
+    return [f"the engine did not report cached tokens of {samples}: all count as computed"] * bool(silent)
 
 
 def label(node: str, indices: tuple[int, ...]) -> str:

@@ -14,7 +14,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from typing import TypeVar
 
 import anyio
@@ -25,6 +26,7 @@ from reasonflow.errors import BackendError, EngineDead, ProgramError
 from reasonflow.runtime.faults import RETRIES, Delivery, Restart, persist
 from reasonflow.runtime.jobs import Job, Jobs, Work
 from reasonflow.runtime.scheduler import Scheduler, Ticket
+from reasonflow.runtime.workload import Workload
 
 T = TypeVar("T")
 
@@ -65,6 +67,17 @@ class Runtime:
     def identity(self) -> Mapping[str, str]:
         """The engine's fingerprint without what it learns of itself at its start: equal whenever it is read."""
         return dict(self._unstarted().fingerprint())
+
+    def run_ended(self, work: Workload) -> None:
+        """Nothing more of this run will come to this engine. From any thread or loop."""
+        loop = self._loop
+        if loop is None:
+            return
+        if threading.current_thread() is self._thread:
+            self.scheduler.finish(work)
+            return
+        with suppress(RuntimeError):  # closed meanwhile, and its scheduler with it
+            loop.call_soon_threadsafe(self.scheduler.finish, work)
 
     def next_run(self) -> int:
         """The order of a new program run: the scheduler finishes earlier ones first."""
@@ -142,30 +155,32 @@ class Runtime:
         place, arrived = ticket or Ticket(run=self.next_run()), time.perf_counter()
         try:
             try:
-                await self._attempt(delivery, place)
+                await self._attempt(delivery, request, place)
             except BackendError as error:
-                await self._persist(delivery, place, arrived, retries, error)
+                await self._persist(delivery, request, place, arrived, retries, error)
         except anyio.get_cancelled_exc_class():
             delivery.cancelled()
             raise
         return delivery.completions()
 
-    async def _attempt(self, delivery: Delivery, place: Ticket, arrived: float | None = None) -> None:
+    async def _attempt(self, delivery: Delivery, request: Request, place: Ticket, arrived: float | None = None) -> None:
         """arrived: of a request that has been tried before; all of its time until now counts as waiting."""
-        samples = len(delivery.missing)
-        waited = await self.scheduler.admit(place, samples)
+        self.scheduler.serve(self.backend)
+        admission = await self.scheduler.admit(place, len(delivery.missing), request)
+        if arrived is not None:
+            admission.waited_s = time.perf_counter() - arrived
         try:
-            await delivery.attempt(self.backend, waited if arrived is None else time.perf_counter() - arrived)
+            await delivery.attempt(self.backend, admission, partial(self.scheduler.ended, admission))
         finally:
-            self.scheduler.release(samples)
+            self.scheduler.release(admission)
 
     async def _persist(
-        self, delivery: Delivery, place: Ticket, arrived: float, retries: int, error: BackendError
+        self, delivery: Delivery, request: Request, place: Ticket, arrived: float, retries: int, error: BackendError
     ) -> None:
         """After a first attempt that failed."""
 
         async def again() -> None:
-            await self._attempt(delivery, place, arrived)
+            await self._attempt(delivery, request, place, arrived)
 
         async def restart(dead: EngineDead) -> None:
             await self._restart.replace(self, delivery.asked or self.backend, dead)

@@ -46,7 +46,8 @@ async def facts_are_known_before_the_start(make: Make) -> None:
     backend = make()
     hold(bool(backend.model), f"the model's name is {backend.model!r}")
     hold(backend.max_running >= 1, f"max_running is {backend.max_running}")
-    for name, size in (("window", backend.window), ("block_size", backend.block_size)):
+    sizes = (("window", backend.window), ("block_size", backend.block_size), ("kv_tokens", backend.kv_tokens))
+    for name, size in sizes:
         hold(size is None or size >= 1, f"{name} is {size}")
     fingerprint = backend.fingerprint()
     hold({"engine", "model"} <= set(fingerprint), f"the fingerprint has only {sorted(fingerprint)}")

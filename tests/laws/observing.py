@@ -13,14 +13,14 @@ import pytest
 from dspy.utils.exceptions import AdapterParseError
 
 import reasonflow as rf
-from reasonflow.backends.protocol import Counters
+from reasonflow.backends.protocol import Counters, Request
 from reasonflow.errors import BranchCancelled
 from reasonflow.plan.nodes import Plan, Within
 from reasonflow.runtime.calls import CallMaker
 from reasonflow.runtime.ledger import Amount, Hold, Ledger
 from reasonflow.runtime.record import Run, Span
 from reasonflow.runtime.runtime import Runtime
-from reasonflow.runtime.scheduler import Scheduler, Ticket
+from reasonflow.runtime.scheduler import Admission, Scheduler, Ticket
 from tests.laws.random_programs import RAISED
 
 RUN_S = 20.0
@@ -74,13 +74,13 @@ def watching() -> Iterator[Seen]:
         _check_way(self.run, where.scope, cost.path(), seen)
         return value, cost
 
-    async def watched_admit(self: Scheduler, ticket: Ticket, samples: int) -> float:
-        waited = await admit(self, ticket, samples)
+    async def watched_admit(self: Scheduler, ticket: Ticket, samples: int, request: Request | None = None) -> Admission:
+        admission = await admit(self, ticket, samples, request)
         seen.alive = max(seen.alive, self.running)
-        return waited
+        return admission
 
-    def watched_release(self: Scheduler, samples: int) -> None:
-        release(self, samples)
+    def watched_release(self: Scheduler, admission: Admission) -> None:
+        release(self, admission)
         seen.alive = max(seen.alive, self.running)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -166,6 +166,7 @@ def left_behind(lm: dspy.LM) -> dict[str, int]:
             "waiting": counts.waiting,
             "admitted": runtime.scheduler.running,
             "queued": runtime.scheduler.waiting,
+            "live blocks": 0 if runtime.scheduler.footprints is None else runtime.scheduler.footprints.live,
             "tasks": len(asyncio.all_tasks()) - 1,
         }
 

@@ -54,6 +54,39 @@ def test_siblings_of_a_cold_prompt_share_all_its_full_blocks(embedded_lm: dspy.L
     assert f"{run.usage.cached_tokens:,} cached" in str(run.explain())
 
 
+def test_the_token_trie_foresees_what_an_idle_engine_finds(embedded_lm: dspy.LM) -> None:
+    backend = embedded_lm.engine.runtime.backend
+    assert backend.kv_tokens > 4 * backend.window
+    program = rf.PDR(widths=(4, 2), workspace_tokens=48)
+    program.layout = "shared"
+    for _ in range(2):  # the second time all of it is known
+        run = call(embedded_lm, program, problem=f"Foreseen. {FACTS} How many in box 3?")
+        steps = run.explain().figures.values()  # type: ignore[union-attr]
+        assert all(row.foreseen == row.samples for row in steps)
+        assert [row.planned_tokens for row in steps] == [row.found_tokens for row in steps]
+        assert sum(row.planned_tokens for row in steps) > 5 * len(FACTS) / 8
+        assert "were not in the prefix cache" not in str(run.explain())
+
+
+def test_continuations_are_foreseen_but_for_the_last_token(embedded_lm: dspy.LM) -> None:
+    runtime = embedded_lm.engine.runtime
+    tokenizer, block = runtime.backend.tokenizer, runtime.backend.block_size
+    prompt = tokenizer.encode(f"A text to go on with. {FACTS}")
+
+    def ask(tokens: tuple[int, ...]) -> Completion:
+        sampling = Sampling(max_tokens=2 * block, min_tokens=2 * block, ignore_eos=True, temperature=1.0, seed=7)
+        request = Request(prompt=Prompt(tokens=tokens), sampling=sampling)
+        (completion,) = runtime.run(lambda: runtime.generate(request))
+        return completion
+
+    for length in range(len(prompt) - block, len(prompt), 5):  # the text ends everywhere in a block
+        first = ask(prompt[:length])
+        assert first.cached_tokens == first.planned_tokens
+        second = ask((*prompt[:length], *first.tokens, 1, 2, 3))
+        assert second.cached_tokens == second.planned_tokens
+        assert (second.planned_tokens or 0) > length
+
+
 def test_sums_of_a_run_equal_the_engines_counters(embedded_lm: dspy.LM) -> None:
     before = counters(embedded_lm)
     program = rf.PDR(widths=(3, 2), workspace_tokens=48)

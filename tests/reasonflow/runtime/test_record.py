@@ -11,6 +11,7 @@ import dspy
 import pytest
 
 import reasonflow as rf
+from reasonflow.runtime.record import _FIRST_FIELDS
 
 
 class Two(rf.Program):
@@ -125,7 +126,7 @@ def test_spans_pickled_before_they_knew_their_first_token_are_read() -> None:
         [span] = rf.ChainOfThought()(problem="p").run.spans
     assert span.first_token_s is not None
     assert pickle.loads(pickle.dumps(span)) == span
-    old = [getattr(span, name) for name in span.__dataclass_fields__ if name not in ("inner", "first_token_s")]
+    old = [getattr(span, name) for name in span.__dataclass_fields__ if name in _FIRST_FIELDS]
     found = object.__new__(type(span))
     found.__setstate__(old)
     assert (found.node, found.replayed, found.inner, found.first_token_s) == (span.node, False, "", None)
