@@ -107,7 +107,7 @@ class Draw:
         record: Any
         if self.opened is None:
             self.opened = opened(self.prompt, self.runtime)
-            self.run.cache.see(self.runtime.scheduler.footprints)
+        self.run.cache.see(self.runtime.scheduler.footprints)
         record, repairs, failure = read(self.site, completion, self.runtime, opened=self.opened)
         indices = self.indices(sample)
         span = self.run.add(
