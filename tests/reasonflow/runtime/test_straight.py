@@ -13,6 +13,11 @@ from reasonflow.runtime import executor
 from reasonflow.runtime.straight import chain_of
 
 
+async def shouted(text: str) -> str:
+    """Not in a thread: under a budget the order in which branches come decides what is left for them."""
+    return text.upper()
+
+
 class Steps(rf.Program):
     """Three calls one after the other in every branch, a function between them, and answers on the way."""
 
@@ -25,7 +30,7 @@ class Steps(rf.Program):
         def body(index: Any) -> Any:
             drafts = self.draft(question=question, n=2)
             checked = self.check(question=question, draft=rf.vote(drafts, by="answer").answer)
-            hint = rf.call(str.upper, checked.answer)
+            hint = rf.call(shouted, checked.answer)
             return self.last(question=question, draft=checked.answer, hint=hint)
 
         return rf.answer(rf.vote(rf.fork(3, body), by="answer"))
@@ -77,7 +82,7 @@ def bodies(program: rf.Program) -> list[Any]:
 def test_a_body_of_steps_that_wait_for_each_other_is_a_chain() -> None:
     whole, body = bodies(Steps())
     steps = [body.nodes[position].name for position, takes_time in chain_of(body) or () if takes_time]
-    assert [name.split("/")[-1].split("#")[0] for name in steps] == ["draft", "check", "upper", "last"]
+    assert [name.split("/")[-1].split("#")[0] for name in steps] == ["draft", "check", "shouted", "last"]
     assert chain_of(whole) is not None
 
 
