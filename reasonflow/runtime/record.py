@@ -179,8 +179,9 @@ class Run:
                 replayed=replayed,
             )
         )
+        self.spans.append(span)
         if self._watches:
-            self._tell_end(self.spans[-1], completion)
+            self._tell_end(span, completion)
         for repair in repairs:
             self.repair(node, repair, indices)
         return len(self.spans) - 1

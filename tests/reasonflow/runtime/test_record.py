@@ -121,6 +121,13 @@ def test_greedy_samples_run_once() -> None:
     assert out.run.usage.calls == 1
 
 
+def test_a_span_has_every_field_and_is_what_its_constructor_makes() -> None:
+    with dspy.context(lm=rf.scripted("\\boxed{1}", latency=0.01)):
+        [span] = rf.ChainOfThought()(problem="p").run.spans
+    assert list(vars(span)) == list(type(span).__dataclass_fields__)
+    assert type(span)(**vars(span)) == span
+
+
 def test_spans_pickled_before_they_knew_their_first_token_are_read() -> None:
     with dspy.context(lm=rf.scripted("\\boxed{1}", latency=0.01)):
         [span] = rf.ChainOfThought()(problem="p").run.spans

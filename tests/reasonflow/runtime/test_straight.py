@@ -82,7 +82,7 @@ def bodies(program: rf.Program) -> list[Any]:
 def test_a_body_of_steps_that_wait_for_each_other_is_a_chain() -> None:
     whole, body = bodies(Steps())
     steps = [body.nodes[position].name for position, takes_time in chain_of(body) or () if takes_time]
-    assert [name.split("/")[-1].split("#")[0] for name in steps] == ["draft", "check", "upper", "last"]
+    assert [name.split("/")[-1].split("#")[0] for name in steps] == ["draft", "check", "loud", "last"]
     assert chain_of(whole) is not None
 
 
