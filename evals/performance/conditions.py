@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from types import MappingProxyType
@@ -12,7 +13,7 @@ import dspy
 import reasonflow as rf
 from reasonflow.backends import facts
 from reasonflow.backends.protocol import Backend, Counters, Forgetting, Tokenizer
-from reasonflow.errors import InputError
+from reasonflow.errors import BackendError, InputError
 from reasonflow.evals.tasks.lexicon import LEXICONS
 from reasonflow.prompts.layouts import Order
 from reasonflow.prompts.styles import REASONING
@@ -23,6 +24,10 @@ SMALL: Mapping[str, Any] = MappingProxyType({"max_model_len": 4096, "max_num_seq
 is soon under pressure."""
 LAYOUT: Order = "shared"
 """Of our programs, and of the prompts that are sent by hand."""
+
+_LEAVING_S = 5.0
+"""How long the samples of a trial that was stopped may take to leave the engine: a step, however slow."""
+_LOOK_S = 0.1
 
 
 def engine_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +72,16 @@ def forget(lm: dspy.LM) -> None:
             why="every trial must begin with a cache that knows nothing",
             fix="measure on rf.vllm(...) or rf.scripted(...)",
         )
-    runtime.run(backend.forget_prefixes)
+
+    async def emptied() -> None:
+        for _ in range(int(_LEAVING_S / _LOOK_S)):
+            try:
+                return await backend.forget_prefixes()
+            except BackendError:
+                await asyncio.sleep(_LOOK_S)
+        return await backend.forget_prefixes()
+
+    runtime.run(emptied)
 
 
 def kv_tokens(lm: dspy.LM) -> int:

@@ -62,7 +62,7 @@ class CpuSet:
 
 
 def measure_cpu(lm: dspy.LM, say: Callable[[str], None]) -> CpuSet:
-    """Measure all of them on `lm`, one of ours. From the main thread. say: told before each what comes."""
+    """Measure all of them on `lm`, one of ours. From the main thread. say: told what comes, and how long it took."""
     reports: dict[str, Report] = {}
     seconds: dict[str, float] = {}
     # Without the engine first: it would share the cores with what is measured there.
@@ -83,3 +83,4 @@ def _timed(name: str, seconds: dict[str, float], say: Callable[[str], None]) -> 
     began = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - began
+    say(f"{name}: {seconds[name]:.0f} s")

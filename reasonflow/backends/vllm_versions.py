@@ -230,7 +230,7 @@ class VllmEngine:
 
     def forget_prefixes(self) -> None:
         """Empty the prefix cache. Raises BackendError while samples use it."""
-        if self.busy or not self._engine.reset_prefix_cache():
+        if self.busy or self._engine.reset_prefix_cache() is False:
             raise BackendError("the prefix cache is in use", why="samples are in the engine", fix="wait for their end")
 
     def offline(self, prompts: Sequence[Tokens], params: Sequence[Any]) -> list[Tokens]:

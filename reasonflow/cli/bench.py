@@ -14,7 +14,7 @@ from reasonflow.errors import InputError
 if TYPE_CHECKING:
     import dspy
 
-app = typer.Typer(help="Benchmarks of ReasonFlow itself.")
+app = typer.Typer()
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Repeats: TypeAlias = Annotated[int, typer.Option(min=1, help="Measurements of each arm; the median counts.")]
