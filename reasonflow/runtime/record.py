@@ -179,9 +179,8 @@ class Run:
                 replayed=replayed,
             )
         )
-        self.spans.append(span)
         if self._watches:
-            self._tell_end(span, completion)
+            self._tell_end(self.spans[-1], completion)
         for repair in repairs:
             self.repair(node, repair, indices)
         return len(self.spans) - 1
