@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import dspy
@@ -103,27 +103,32 @@ def resumed(seed: int) -> list[str]:
         task.cancel()
         await asyncio.wait([task])
 
-    lm, answers = random_engine(seed)
-    try:
-        with dspy.context(lm=lm):
-            whole = lm.engine.runtime.run(lambda: outcome(program, problem="How many?"))
-            asked = len(answers.asked)
-            with surrounded(journal=notebook):
-                lm.engine.runtime.run(cut)
-                answers.asked.clear()
-                kept = len(notebook.kept)
-                found = lm.engine.runtime.run(lambda: outcome(program, problem="How many?"))
-        left = left_behind(lm)
-    finally:
-        lm.engine.close()
+    async def in_one_go() -> Outcome:
+        return await outcome(program, problem="How many?")
+
+    def on_an_engine(work: Callable[[], Awaitable[Any]], journal: Notebook | None) -> tuple[Any, int, dict[str, int]]:
+        """Each on its own: an engine that has learned how long texts become lets more in before a quorum stands."""
+        lm, answers = random_engine(seed)
+        try:
+            with dspy.context(lm=lm), surrounded(journal=journal):
+                came = lm.engine.runtime.run(work)
+            return came, len(answers.asked), left_behind(lm)
+        finally:
+            lm.engine.close()
+
+    whole, asked, _ = on_an_engine(in_one_go, None)
+    _, _, left_by_cut = on_an_engine(cut, notebook)
+    kept = len(notebook.kept)
+    found, asked_again, left_after = on_an_engine(in_one_go, notebook)
+    left = {**left_by_cut, **left_after}
     problems = [f"asked again for {key}" for key in notebook.again]
     if ending(found) != ending(whole):
         problems.append(f"gave {ending(found)!r}, uninterrupted {ending(whole)!r}")
     if left:
         problems.append(f"left behind: {left}")
     replays = sum(span.replayed for span in found.run.spans) if found.run is not None else 0
-    if replays > kept or (found.error is None and len(answers.asked) > asked):
-        problems.append(f"{replays} replayed of {kept} kept, {len(answers.asked)} of {asked} asked")
+    if replays > kept or (found.error is None and asked_again > asked):
+        problems.append(f"{replays} replayed of {kept} kept, {asked_again} of {asked} asked")
     return [f"case {seed}, cut after {turns} turns: {text}" for text in problems]
 
 
