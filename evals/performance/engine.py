@@ -5,7 +5,7 @@ The prompts of all arms are those that the program sent in the warm-up, to the t
 
 `ours` is a program of one branch for each prompt. `raw` is the loop of vLLM's `LLM.generate` on the same engine: every
 prompt in, then steps until nothing is left. `asyncio` is `asyncio.gather` over our backend, without program and
-scheduler.
+scheduler. `dspy` is a plain `dspy.Predict` gathered over the same questions, in DSPy's own layout.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from reasonflow.evals.performance.conditions import (
     start,
     turns,
 )
+from reasonflow.evals.performance.plain_dspy import plain_dspy
 from reasonflow.evals.performance.report import (
     ENGINE_PACKAGES,
     UNKNOWN,
@@ -48,7 +49,7 @@ REPEATS = 3
 PROMPT_TOKENS = 64
 """Of the text in each prompt."""
 OUTPUT_TOKENS = 64
-ARMS = ("ours", "raw", "asyncio")
+ARMS = ("ours", "raw", "asyncio", "dspy")
 
 
 @runtime_checkable
@@ -149,6 +150,7 @@ def measure_engine(
             "ours": lambda: program(questions=questions) and None,
             "raw": lambda: _raw(lm, requests, output_tokens),
             "asyncio": lambda: _by_hand(lm, requests),
+            "dspy": lambda: _dspy(lm, questions, output_tokens),
         }
         for repeat, arm in [*((0, arm) for arm in ARMS), *turns(ARMS, repeats)]:
             forget(lm)
@@ -182,3 +184,13 @@ def _by_hand(lm: dspy.LM, requests: Sequence[Request]) -> None:
         await asyncio.gather(*(backend.generate(request) for request in requests))
 
     runtime_of(lm).run(run)
+
+
+def _dspy(lm: dspy.LM, questions: Sequence[str], tokens: int) -> None:
+    predict = dspy.Predict("question -> answer")
+
+    async def run() -> None:
+        with plain_dspy(lm, tokens):
+            await asyncio.gather(*(predict.acall(question=question) for question in questions))
+
+    asyncio.run(run())

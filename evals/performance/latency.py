@@ -6,7 +6,9 @@ arrive one by one, at random intervals that make the load 0.9 of it. Every arm s
 forced lengths on one engine.
 
 `ours` is the runtime with its own policy, `fcfs` the same runtime where programs are served in the order of their
-arrival, and `asyncio` sends the same prompts by hand, `asyncio.gather` over the engine and its own queue.
+arrival, and `asyncio` sends the same prompts by hand, `asyncio.gather` over the engine and its own queue. `dspy` makes
+the same calls as plain `dspy.Predict` modules, in DSPy's own layout, through the runtime, which cannot know what
+belongs together there.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import dspy
 from reasonflow.errors import InputError
 from reasonflow.evals.performance.conditions import check_repeats, forget, runtime_of, start, turns
 from reasonflow.evals.performance.mix import KINDS, Kind, Mix
+from reasonflow.evals.performance.plain_dspy import plain_dspy
 from reasonflow.evals.performance.report import (
     ENGINE_PACKAGES,
     UNKNOWN,
@@ -43,7 +46,7 @@ HORIZON_S = 10.0
 """How long programs arrive, in each trial of an arm."""
 FEWEST = 20
 """Programs in a trial, whatever the horizon."""
-ARMS = ("ours", "fcfs", "asyncio")
+ARMS = ("ours", "fcfs", "asyncio", "dspy")
 
 _Policy: TypeAlias = Literal["fcfs"]
 
@@ -275,6 +278,9 @@ def _measured(mix: Mix, arm: str, coming: Sequence[Arrival], repeat: int) -> Tri
 
     if arm == "asyncio":
         makespan_s = runtime_of(mix.lm).run(lambda: all_of_them(mix.by_hand))
+    elif arm == "dspy":
+        with plain_dspy(mix.lm, 1):  # its modules have engines of their own, with the lengths of their kinds
+            makespan_s = asyncio.run(all_of_them(mix.plain))
     else:
         with _served_by(mix.lm, "fcfs" if arm == "fcfs" else None):
             makespan_s = asyncio.run(all_of_them(mix.program))

@@ -1,4 +1,4 @@
-"""Short and long programs beside each other, for the benchmark of latencies: as programs, and by hand."""
+"""Short and long programs beside each other, for the benchmark of latencies: in every arm's manner."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import dspy
 import reasonflow as rf
 from reasonflow.evals.performance.by_hand import ByHand
 from reasonflow.evals.performance.conditions import LAYOUT, runtime_of, write_exactly
+from reasonflow.evals.performance.plain_dspy import plain_lm
 
 Kind: TypeAlias = Literal["single", "vote", "pdr"]
 KINDS: Mapping[Kind, float] = {"single": 0.7, "vote": 0.2, "pdr": 0.1}
@@ -41,6 +42,7 @@ class Mix:
             write_exactly(program, TOKENS[kind])
             program.layout = LAYOUT
         self._by_hand = {kind: ByHand(program, lm) for kind, program in self._programs.items()}
+        self._plain = {kind: _plain(program, plain_lm(lm, TOKENS[kind])) for kind, program in self._programs.items()}
 
     def work(self, kind: Kind) -> int:
         """Tokens that a program of that kind writes."""
@@ -60,6 +62,26 @@ class Mix:
         drafts = await asyncio.gather(*(ask("draft", inputs, seed + place) for place in range(self.widths[kind])))
         notes = await ask("distill", {**inputs, self._pdr.drafts: list(drafts)}, seed)
         await ask("refine", {**inputs, self._pdr.workspace: notes}, seed)
+
+    async def plain(self, kind: Kind, number: int) -> None:
+        """The same calls as plain DSPy modules, inside `plain_dspy`."""
+        modules, inputs = self._plain[kind], {"problem": _problem(number)}
+        first = modules["draft" if kind == "pdr" else "solve"]
+        answers = await asyncio.gather(*(first.acall(**inputs) for _ in range(self.widths[kind])))
+        if kind != "pdr":
+            return
+        drafts = [answer.answer for answer in answers]
+        notes = await modules["distill"].acall(**inputs, **{self._pdr.drafts: drafts})
+        await modules["refine"].acall(**inputs, **{self._pdr.workspace: getattr(notes, self._pdr.workspace)})
+
+
+def _plain(program: rf.Program, lm: dspy.LM) -> dict[str, dspy.Predict]:
+    modules = {
+        name: dspy.Predict(site.signature) for name, site in vars(program).items() if isinstance(site, rf.Generate)
+    }
+    for module in modules.values():
+        module.lm = lm
+    return modules
 
 
 def _problem(number: int) -> Any:

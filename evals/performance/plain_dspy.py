@@ -13,18 +13,21 @@ from reasonflow.backends.bridge import make_lm
 from reasonflow.evals.performance.conditions import forced
 
 
-@contextmanager
-def plain_dspy(lm: dspy.LM, tokens: int) -> Iterator[None]:
-    """Inside, plain DSPy modules call the engine of `lm`, one of ours, and every call writes so many tokens."""
+def plain_lm(lm: dspy.LM, tokens: int) -> dspy.LM:
+    """The engine of `lm`, one of ours, as DSPy's modules call it: every call writes so many tokens."""
     options = forced(tokens)
     cap = options.pop("max_tokens")  # the others DSPy refuses in a call
+    return make_lm(lm.engine.spec, {**lm.engine.settings, **options}, max_tokens=cap)
+
+
+@contextmanager
+def plain_dspy(lm: dspy.LM, tokens: int) -> Iterator[None]:
+    """Inside, plain DSPy modules call `plain_lm(lm, tokens)`, but for those that have another of their own."""
     logger = logging.getLogger("dspy.clients.lm")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of every text that ends at its cap, as all of them are meant to
     try:
-        with dspy.context(
-            lm=make_lm(lm.engine.spec, {**lm.engine.settings, **options}, max_tokens=cap), adapter=WholeText()
-        ):
+        with dspy.context(lm=plain_lm(lm, tokens), adapter=WholeText()):
             yield
     finally:
         logger.setLevel(level)

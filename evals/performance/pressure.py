@@ -6,10 +6,10 @@ All arms make the same calls on one engine with an empty cache and forced length
 
 `ours` submits the program for all problems at once. The others send the same prompts by hand. `depth_first` is strict:
 just enough problems in flight to fill the engine, each with a barrier between its stages; the next begins when one has
-ended.
-`adjacent` sends all first calls and then all second ones, branches of a problem beside each other; `round_robin` the
-same, but branch after branch, over all problems in turn. The last is stopped after some multiple of our time: its
-seconds are a lower bound then, and the report says so.
+ended. `adjacent` sends all first calls and then all second ones, branches of a problem beside each other; `round_robin`
+the same, but branch after branch, over all problems in turn. The last is stopped after some multiple of our time: its
+seconds are a lower bound then, and the report says so. `dspy` is a pair of plain `dspy.Predict` modules on the same
+engine, all branches gathered, in DSPy's own layout; its calls pass our scheduler like any others.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from reasonflow.evals.performance.conditions import (
     start,
     turns,
 )
+from reasonflow.evals.performance.plain_dspy import plain_dspy, plain_lm
 from reasonflow.evals.performance.report import (
     ENGINE_PACKAGES,
     UNKNOWN,
@@ -61,7 +62,7 @@ LONGEST_PREFIX = 0.7
 """Of the engine's window."""
 TIMES_OURS = 3.0
 """How long round robin may take, by our time."""
-ARMS = ("ours", "depth_first", "adjacent", "round_robin")
+ARMS = ("ours", "depth_first", "adjacent", "dspy", "round_robin")
 
 _QUESTION = "Which of these goods are named more than once?"
 
@@ -336,6 +337,22 @@ def _adjacent(lm: dspy.LM, sizes: Sizes, contexts: Sequence[str], seed: int, lim
     _breadth_first(lm, contexts, sizes, seed, limit_s, adjacent=True)
 
 
+def _dspy(lm: dspy.LM, sizes: Sizes, contexts: Sequence[str], seed: int, limit_s: float | None) -> None:
+    program = TwoStages(sizes.branches)
+    first, second = dspy.Predict(program.first.signature), dspy.Predict(program.second.signature)
+    second.lm = plain_lm(lm, SECOND)
+
+    async def branch(context: str) -> None:
+        notes = (await first.acall(context=context, question=_QUESTION)).notes
+        await second.acall(context=context, question=_QUESTION, notes=notes)
+
+    async def run() -> None:
+        with plain_dspy(lm, FIRST):
+            await asyncio.gather(*(branch(context) for context in contexts for _ in range(sizes.branches)))
+
+    asyncio.run(run())
+
+
 def _round_robin(lm: dspy.LM, sizes: Sizes, contexts: Sequence[str], seed: int, limit_s: float | None) -> None:
     _breadth_first(lm, contexts, sizes, seed, limit_s, adjacent=False)
 
@@ -344,5 +361,6 @@ _RUN: dict[str, Arm] = {
     "ours": _ours,
     "depth_first": _depth_first,
     "adjacent": _adjacent,
+    "dspy": _dspy,
     "round_robin": _round_robin,
 }

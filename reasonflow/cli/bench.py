@@ -257,6 +257,13 @@ def layouts(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many problems, the first ones.")] = None,
+    worked: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="JSON lines with problem, solution and answer: a long input `examples` of every run."
+        ),
+    ] = None,
+    shots: Annotated[int, typer.Option(min=1, help="So many of them, the first ones.")] = 16,
     samples: Annotated[int, typer.Option(min=1, help="Runs per problem.")] = 1,
     seed: Annotated[int, typer.Option(help="Equal seeds draw equal samples; the problems stay the same.")] = 0,
     settings: Annotated[
@@ -280,12 +287,17 @@ def layouts(
       reasonflow bench layouts pdr --set widths=4,2 --limit 20
 
       reasonflow bench layouts pdr --data problems.jsonl --limit 100 --samples 4 --model Qwen/Qwen3-8B --json
+
+      reasonflow bench layouts pdr --data test.jsonl --worked train.jsonl --shots 32
     """
     from reasonflow.cli.options import build, open_lm, parse_engine_options
     from reasonflow.evals.benchmarks import load
     from reasonflow.evals.performance.layouts import measure_layouts
+    from reasonflow.evals.performance.worked import read_worked, with_worked
 
     problems = load(benchmark, data=data, limit=limit)
+    if worked is not None:
+        problems = with_worked(problems, read_worked(worked, shots))
     made = build(program, f"{', '.join(problems[0].inputs)} -> answer", settings or ())
     lm = open_lm(
         model,

@@ -4,7 +4,8 @@ Measured (H100, 64 slots): branches of one problem that arrive together share ev
 more problems than the KV cache holds turns 94 % hits into none; a stage barrier that leaves slots idle costs more than
 a prefix computed again. So a request's samples enter together; a request enters where its prefix and what its samples
 are going to write fit into the KV cache beside those that run; and the engine is kept full: what does not fit lets a
-few pass that do, and as soon as one slot is free the next request enters whole.
+few pass that do, and as soon as one slot is free the next request enters whole. What is more than the slots waits in
+the engine's own queue; a request that ranks before it follows it there, where the engine keeps that queue in our order.
 
 Across runs the one with the least left to write goes first, within a run the longest remaining path. A run gains rank
 while others are served: its standing is the work left, plus a part of the work the engine had done when it came. New
@@ -147,6 +148,10 @@ class Scheduler:
         self._served = 0.0
         """Tokens written so far, by all samples; at least one each."""
         self._runs: dict[Hashable, _Run] = {}
+        self._sorted = False
+        """Whether the engine keeps its own queue in the order of our ranks."""
+        self._crowd: list[Admission] = []
+        """Requests some of whose samples found no slot."""
         self._waiting = 0
         self._arrivals = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
@@ -159,6 +164,7 @@ class Scheduler:
     def serve(self, backend: Backend) -> None:
         """Count the footprints of this engine from now on: of another one after a restart, with an empty cache."""
         size, tokens = backend.block_size, backend.kv_tokens
+        self._sorted = backend.capabilities.priority
         mine = self.footprints
         if backend is not self._backend or (mine.trie.block_size if mine is not None else None) != size:
             self._backend = backend
@@ -302,8 +308,8 @@ class Scheduler:
 
     def _fill(self) -> None:
         """Let requests enter while there are slots and room."""
-        while self._waiting and self.running < self.limit:
-            found = self._next()
+        while self._waiting:
+            found = self._next() if self.running < self.limit else self._urgent()
             if found is None:
                 return
             waiting, run = found
@@ -329,6 +335,25 @@ class Scheduler:
         if self.running or any(run.held is not None for run in self._runs.values() if run is not ordered[0]):
             return None
         return first, ordered[0]  # it fits beside nothing, so it enters alone
+
+    def _urgent(self) -> tuple[_Waiting, _Run] | None:
+        """The request that enters though every slot is taken: the engine's queue has samples that rank behind it.
+
+        A wide request that found one free slot would else keep all that come after it out until most of its samples
+        have ended.
+        """
+        if not self._sorted or self.policy == "fcfs" or self.running <= self.limit:
+            return None
+        run = next(self._ordered())
+        waiting = run.waiting[0]
+        rank = self._rank(run, waiting.admission)
+        self._crowd = [each for each in self._crowd if each.live]
+        before = sum(each.samples for each in self._crowd if each.rank <= rank)
+        behind = any(each.rank > rank for each in self._crowd)
+        # No more follow it than there are slots: the rest is better off here, where its rank is reckoned anew.
+        if behind and before < self.limit and self._fits(waiting.admission, run):
+            return waiting, run
+        return None
 
     def _ordered(self) -> Iterator[_Run]:
         """The runs whose requests may enter, in their order."""
@@ -386,12 +411,20 @@ class Scheduler:
         held = run.held[1] if run.held is not None and run.held[0] is footprints else None
         return footprints.fits(admission.chain, self._outputs(admission), held)
 
+    def _rank(self, run: _Run, admission: Admission) -> int:
+        if self.policy == "fcfs":
+            return next(self._arrivals)
+        return int(self._stand(run, admission)) * _PATHS - min(admission.ticket.path, _PATHS - 1)
+
     def _enter(self, admission: Admission, run: _Run) -> None:
         footprints, chain = admission.footprints, admission.chain
         self.running += admission.samples
         run.live += 1
-        standing = self._stand(run, admission)
-        admission.rank = int(standing) * _PATHS - min(admission.ticket.path, _PATHS - 1)
+        admission.rank = self._rank(run, admission)
+        if self.running > self.limit:
+            self._crowd.append(admission)
+        else:
+            self._crowd.clear()
         if footprints is not None:
             if chain is not None:
                 rest = chain.reusable * footprints.trie.block_size

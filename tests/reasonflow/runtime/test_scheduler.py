@@ -102,7 +102,8 @@ class Watched(Scheduler):
         assert len(prefixes) + outputs <= self.capacity or len(self.inside) == 1
         assert self.footprints is not None
         assert self.footprints.live <= self.capacity or len(self.inside) == 1
-        assert self.running == sum(admission.samples for admission in self.inside) < self.limit + MOST_SAMPLES
+        most = (2 if self._sorted else 1) * (self.limit + MOST_SAMPLES)
+        assert self.running == sum(admission.samples for admission in self.inside) < most
 
 
 def tokens_of(ask: Ask, unique: int) -> tuple[int, ...]:
@@ -114,11 +115,13 @@ def end(ask: Ask) -> Completion:
     return Completion(text="", tokens=written, output_tokens=ask.tokens, prompt_tokens=1)
 
 
-async def drive(plans: list[list[list[Ask]]], capacity: int, limit: int, policy: Policy = "shortest") -> Watched:
-    """Run these programs beside each other, to their ends."""
+async def drive(
+    plans: list[list[list[Ask]]], capacity: int, limit: int, policy: Policy = "shortest", *, sorts: bool = False
+) -> Watched:
+    """Run these programs beside each other, to their ends. sorts: the engine keeps its queue in our order."""
     scheduler = Watched(limit, capacity)
     scheduler.policy = policy
-    scheduler.serve(ScriptedBackend("x", block_size=BLOCK, kv_blocks=capacity, max_running=limit))
+    scheduler.serve(backend(capacity, limit, sorts=sorts))
     numbers = iter(range(1 << 20))
 
     async def one(ask: Ask, ticket: Ticket) -> None:
@@ -159,12 +162,12 @@ async def drive(plans: list[list[list[Ask]]], capacity: int, limit: int, policy:
 
 
 @settings(max_examples=150, deadline=None)
-@given(programs, st.integers(4, 40), st.integers(1, 12), st.sampled_from(["shortest", "fcfs"]))
+@given(programs, st.integers(4, 40), st.integers(1, 12), st.sampled_from(["shortest", "fcfs"]), st.booleans())
 def test_every_request_ends_and_no_more_is_live_than_fits(
-    plans: list[list[list[Ask]]], capacity: int, limit: int, policy: Policy
+    plans: list[list[list[Ask]]], capacity: int, limit: int, policy: Policy, sorts: bool
 ) -> None:
     """Cancelled and failed ones anywhere among them; only a single request may be larger than the cache."""
-    scheduler = asyncio.run(drive(plans, capacity, limit, policy))
+    scheduler = asyncio.run(drive(plans, capacity, limit, policy, sorts=sorts))
     assert not scheduler.inside
     assert (scheduler.running, scheduler.waiting, scheduler._runs) == (0, 0, {})
     assert scheduler.footprints is not None
@@ -180,8 +183,36 @@ def test_first_come_first_served_lets_nobody_pass(crowd: list[Ask], capacity: in
     assert len(entered) == len(crowd)
 
 
-def backend(capacity: int, limit: int) -> ScriptedBackend:
-    return ScriptedBackend("x", block_size=BLOCK, kv_blocks=capacity, max_running=limit)
+class Sorting(ScriptedBackend):
+    """An engine that keeps its own queue in the order of priorities."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, priority=True)
+
+
+def backend(capacity: int, limit: int, *, sorts: bool = False) -> ScriptedBackend:
+    return (Sorting if sorts else ScriptedBackend)("x", block_size=BLOCK, kv_blocks=capacity, max_running=limit)
+
+
+@pytest.mark.parametrize("sorts", [False, True])
+def test_a_short_program_follows_a_wide_one_into_the_engines_queue_where_that_is_in_our_order(sorts: bool) -> None:
+    async def main() -> tuple[bool, bool]:
+        scheduler = Scheduler(4)
+        scheduler.serve(backend(100, 4, sorts=sorts))
+        admit = scheduler.admit
+        await admit(Ticket(run=0, work=Work("s", 3)), 3, request(1, 1))
+        await admit(Ticket(run=1, work=Work("s", 8)), 8, request(2, 1))  # finds one free slot
+        long = asyncio.create_task(admit(Ticket(run=2, work=Work("s", 90)), 1, request(3, 1)))
+        short = asyncio.create_task(admit(Ticket(run=3, work=Work("s", 1)), 1, request(4, 1)))
+        await asyncio.sleep(0.01)
+        entered = short.done(), long.done()
+        for task in (short, long):
+            task.cancel()
+        await asyncio.gather(short, long, return_exceptions=True)
+        return entered
+
+    assert asyncio.run(main()) == (sorts, False)
 
 
 def request(token: int, blocks: int, cap: int = BLOCK) -> Request:
