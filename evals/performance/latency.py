@@ -1,9 +1,9 @@
 """How long programs take that arrive over time at nine tenths of what the engine can do, by who goes first.
 
-A seeded mix of single calls, votes, and PDR with as many drafts as the engine has slots: one of the last holds all of
-it for a while, and most programs are short. The engine's capacity is measured first, by all of them at once; then they
-arrive one by one, at random intervals that make the load 0.9 of it. Every arm sees the same arrivals, prompts and
-forced lengths on one engine.
+A seeded mix of single calls, votes, PDR with as many drafts as the engine has slots, and wide votes of four times as
+many samples: one of the last two holds all of it for a while, and most programs are short. The engine's capacity is
+measured first, by all of them at once; then they arrive one by one, at random intervals that make the load 0.9 of it.
+Every arm sees the same arrivals, prompts and forced lengths on one engine.
 
 `ours` is the runtime with its own policy, `fcfs` the same runtime where programs are served in the order of their
 arrival, and `asyncio` sends the same prompts by hand, `asyncio.gather` over the engine and its own queue. `dspy` makes
@@ -136,7 +136,7 @@ class Latencies:
             "slowdown: over the same kind of program alone",
             figures=self.figures(),
             spread={f"{arm}_mean_s": rounded_range([t.mean_s for t in self.of(arm)], 4) for arm in ARMS},
-            tables=(self._table(),),
+            tables=(self._table(), self._by_kind()),
             repeats=self.repeats,
             details={
                 "programs": len(self.trials[0].kinds),
@@ -168,6 +168,17 @@ class Latencies:
         columns = ("arm", "mean s", "95th s", "max s", "mean over ours", "programs/s", "worst slowdown")
         title = f"{mixed}; {LOAD:g} of a capacity of {self.capacity:.2f} programs/s"
         return Table(title=title, columns=columns, rows=tuple(rows))
+
+    def _by_kind(self) -> Table:
+        rows = []
+        for arm in ARMS:
+            found: dict[Kind, list[float]] = {}
+            for trial in self.of(arm):
+                for latency, kind in zip(trial.latencies_s, trial.kinds, strict=True):
+                    found.setdefault(kind, []).append(latency)
+            rows.append((arm, *(f"{statistics.mean(found[kind]):.2f}" for kind in KINDS)))
+        alone = ("alone", *(f"{self.alone_s[kind]:.2f}" for kind in KINDS))
+        return Table(title="Mean seconds by kind", columns=("arm", *KINDS), rows=(alone, *rows))
 
 
 def measure_latency(lm: dspy.LM, repeats: int = REPEATS, *, horizon_s: float = HORIZON_S) -> Latencies:

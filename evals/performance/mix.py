@@ -13,10 +13,10 @@ from reasonflow.evals.performance.by_hand import ByHand
 from reasonflow.evals.performance.conditions import LAYOUT, runtime_of, write_exactly
 from reasonflow.evals.performance.plain_dspy import plain_lm
 
-Kind: TypeAlias = Literal["single", "vote", "pdr"]
-KINDS: Mapping[Kind, float] = {"single": 0.7, "vote": 0.2, "pdr": 0.1}
+Kind: TypeAlias = Literal["single", "vote", "pdr", "wide"]
+KINDS: Mapping[Kind, float] = {"single": 0.75, "vote": 0.15, "pdr": 0.06, "wide": 0.04}
 """Share of the programs that arrive."""
-TOKENS: Mapping[Kind, int] = {"single": 32, "vote": 48, "pdr": 64}
+TOKENS: Mapping[Kind, int] = {"single": 32, "vote": 48, "pdr": 64, "wide": 48}
 """That every call of a program writes. With a third of it the built-in model finished 33 programs a second, and equal
 numbers of the engine's steps took from 6 to 25 s on two shared cores."""
 
@@ -29,7 +29,7 @@ class Mix:
     def __init__(self, lm: dspy.LM) -> None:
         self.lm = lm
         slots = runtime_of(lm).backend.max_running
-        self.widths: Mapping[Kind, int] = {"single": 1, "vote": max(2, slots // 4), "pdr": max(4, slots)}
+        self.widths: Mapping[Kind, int] = {"single": 1, "vote": max(2, slots // 4), "pdr": slots, "wide": 4 * slots}
         """Calls beside each other."""
         pdr = rf.PDR(_SIGNATURE, widths=(self.widths["pdr"],), workspace_tokens=TOKENS["pdr"])
         self._pdr = pdr
@@ -37,6 +37,7 @@ class Mix:
             "single": rf.ChainOfThought(_SIGNATURE),
             "vote": rf.SelfConsistency(_SIGNATURE, n=self.widths["vote"]),
             "pdr": pdr,
+            "wide": rf.SelfConsistency(_SIGNATURE, n=self.widths["wide"]),
         }
         for kind, program in self._programs.items():
             write_exactly(program, TOKENS[kind])

@@ -39,7 +39,7 @@ def test_arrivals_are_a_seeded_mix_at_the_rate_that_was_asked_for() -> None:
     coming = arrivals(100, 5.0, seed=1)
     assert coming == arrivals(100, 5.0, seed=1)
     assert coming != arrivals(100, 5.0, seed=2)
-    assert Counter(each.kind for each in coming) == {"single": 70, "vote": 20, "pdr": 10}
+    assert Counter(each.kind for each in coming) == {"single": 75, "vote": 15, "pdr": 6, "wide": 4}
     assert coming[-1].at_s == pytest.approx(20)
     assert [each.at_s for each in coming] == sorted(each.at_s for each in coming)
     assert LOAD < 1
