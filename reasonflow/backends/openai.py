@@ -94,6 +94,7 @@ class OpenAIBackend:
         )
         self._files = ModelFiles(str(tokenizer)) if tokenizer is not None else None
         self._tokenizer = HfTokenizer(self._files) if self._files is not None else None
+        self._capabilities = self._what_it_can()
         self._window = window
         self._max_running = max_running
         self._extra = dict(extra_body or {})
@@ -111,6 +112,9 @@ class OpenAIBackend:
 
     @property
     def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def _what_it_can(self) -> Capabilities:
         with_tokens = self._tokenizer is not None
         return Capabilities(
             token_prompts=with_tokens,

@@ -110,7 +110,7 @@ class Delivery:
         self._shown = frozenset(self._begun) if self._begun else _NOBODY
         missing, whole = self.missing, range(self._request.n)
         self._first, self._planned = missing[0], admission.planned
-        if backend.capabilities.priority:
+        if admission.rank is not None:
             self._request = replace(self._request, priority=priority(self._own_priority, admission.rank))
         if missing == whole or list(missing) == list(whole):
             return self._send(backend, self._request, missing, self._seen)

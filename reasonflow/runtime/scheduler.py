@@ -85,8 +85,10 @@ class Admission:
     """Blocks set aside now."""
     planned: tuple[int | None, int | None] = (None, None)
     """Prompt tokens its first sample, and each further one, will find in the prefix cache."""
-    rank: int = 0
-    """Its place in the order of all requests: lower first."""
+    run: _Run | None = None
+    """That it belongs to."""
+    rank: int | None = None
+    """Its place in the order of all requests: lower first. None for an engine that has no order of its own."""
     waited_s: float = 0.0
     computed: bool = False
     """Whether the engine came to compute its prompt."""
@@ -164,10 +166,9 @@ class Scheduler:
     def serve(self, backend: Backend) -> None:
         """Count the footprints of this engine from now on: of another one after a restart, with an empty cache."""
         size, tokens = backend.block_size, backend.kv_tokens
-        self._sorted = backend.capabilities.priority
         mine = self.footprints
         if backend is not self._backend or (mine.trie.block_size if mine is not None else None) != size:
-            self._backend = backend
+            self._backend, self._sorted = backend, backend.capabilities.priority
             self.footprints = mine = None if size is None else Footprints(TokenTrie(size))
             for run in self._runs.values():
                 self._let_go(run)
@@ -182,7 +183,7 @@ class Scheduler:
         if request is not None:
             admission.tokens, admission.cap = request.prompt.tokens, request.sampling.max_tokens
             self._count(admission)
-        run = self._run_of(ticket)
+        run = admission.run = self._run_of(ticket)
         if not self._waiting and self.running < self.limit and self._fits(admission, run):
             self._enter(admission, run)
             return admission
@@ -224,8 +225,9 @@ class Scheduler:
         """Give back what a request still has. Idempotent."""
         if not admission.live:
             return
+        run = admission.run
+        assert run is not None, "only what has entered is released"
         admission.live = False
-        run = self._run_of(admission.ticket)
         self._vacate(admission, admission.samples, 0)
         run.live -= 1
         self._keep(run, admission)
@@ -348,8 +350,8 @@ class Scheduler:
         waiting = run.waiting[0]
         rank = self._rank(run, waiting.admission)
         self._crowd = [each for each in self._crowd if each.live]
-        before = sum(each.samples for each in self._crowd if each.rank <= rank)
-        behind = any(each.rank > rank for each in self._crowd)
+        behind = [each for each in self._crowd if (each.rank or 0) > rank]
+        before = sum(each.samples for each in self._crowd) - sum(each.samples for each in behind)
         # No more follow it than there are slots: the rest is better off here, where its rank is reckoned anew.
         if behind and before < self.limit and self._fits(waiting.admission, run):
             return waiting, run
@@ -420,11 +422,12 @@ class Scheduler:
         footprints, chain = admission.footprints, admission.chain
         self.running += admission.samples
         run.live += 1
-        admission.rank = self._rank(run, admission)
-        if self.running > self.limit:
-            self._crowd.append(admission)
-        else:
-            self._crowd.clear()
+        if self._sorted:
+            admission.rank = self._rank(run, admission)
+            if self.running > self.limit:
+                self._crowd.append(admission)
+            else:
+                self._crowd.clear()
         if footprints is not None:
             if chain is not None:
                 rest = chain.reusable * footprints.trie.block_size
@@ -438,14 +441,13 @@ class Scheduler:
         admission.samples -= samples
         self.running -= samples
         self._served += max(samples, tokens)
-        reserved = self._outputs(admission)
-        if admission.footprints is not None and reserved < admission.reserved:
+        if admission.footprints is not None and admission.reserved:
+            reserved = self._outputs(admission)
             admission.footprints.outputs -= admission.reserved - reserved
             admission.reserved = reserved
-        work = admission.ticket.work
+        work, run = admission.ticket.work, admission.run
         if work is not None and samples:
             work.ended(admission.ticket.site, samples)
-            run = self._runs.get(work)
             if run is not None and run.waiting:
                 run.standing = self._stand(run, run.waiting[0].admission)
 
