@@ -274,8 +274,11 @@ class OpenAIBackend:
         path, body = self._asked(request, tokens)
         began_s = time.perf_counter()
         try:
-            async with self._slots(1):
+            if self._shared is None:
                 content = await self._server.post(path, body)
+            else:
+                async with self._shared.slots(1):
+                    content = await self._server.post(path, body)
         except asyncio.CancelledError:
             if observe is not None:
                 observe((0, _NOTHING))

@@ -52,7 +52,7 @@ NOTHING_SAID = Usage()
 def chat_body(model: str, request: Request) -> dict[str, Any]:
     """For /chat/completions."""
     prompt, sampling = request.prompt, request.sampling
-    body: dict[str, Any] = {"model": model, "messages": [dict(message) for message in prompt.messages]}
+    body: dict[str, Any] = {"model": model, "messages": [m if type(m) is dict else dict(m) for m in prompt.messages]}
     _add_sampling(body, sampling)
     if sampling.logprobs is not None:
         body["logprobs"] = True
