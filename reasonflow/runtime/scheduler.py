@@ -5,7 +5,7 @@ more problems than the KV cache holds turns 94 % hits into none; a stage barrier
 a prefix computed again. So a request's samples enter together; a request enters where its prefix and what its samples
 are going to write fit into the KV cache beside those that run; and the engine is kept full: what does not fit lets a
 few pass that do, and as soon as one slot is free the next request enters whole. What is more than the slots waits in
-the engine's own queue; a request that ranks before it follows it there, where the engine keeps that queue in our order.
+the engine's own queue, and where the engine keeps that queue in our order, more requests do while the cache has room.
 
 Across runs the one with the least left to write goes first, within a run the longest remaining path. A run gains rank
 while others are served: its standing is the work left, plus a part of the work the engine had done when it came. New
@@ -44,6 +44,10 @@ PATIENCE = 64
 HOLD_S = 0.05
 """How long the prefix of a run that is between two stages is kept while slots are idle: some steps of an engine, and
 more than the runtime needs from one stage to the next. Behind that, an idle slot is dearer than a prefix."""
+AHEAD_SHARE = 0.9
+"""Of the KV cache: while so much of it is enough for what has entered, requests may wait in the engine's queue.
+Measured (H200, 8B, 512 calls of 128 tokens on 256 slots): without that a program made 0.91 of the tokens of vLLM's own
+loop. With a cache for a quarter of the prefixes 0.9 of it takes 156 steps where 0.5 takes 166, at the same hits."""
 _PATHS = 1 << 6
 """Longest path told apart in an engine's priority."""
 _RANKS = 1 << 44
@@ -311,7 +315,7 @@ class Scheduler:
     def _fill(self) -> None:
         """Let requests enter while there are slots and room."""
         while self._waiting:
-            found = self._next() if self.running < self.limit else self._urgent()
+            found = self._next() if self.running < self.limit else self._ahead()
             if found is None:
                 return
             waiting, run = found
@@ -338,24 +342,29 @@ class Scheduler:
             return None
         return first, ordered[0]  # it fits beside nothing, so it enters alone
 
-    def _urgent(self) -> tuple[_Waiting, _Run] | None:
-        """The request that enters though every slot is taken: the engine's queue has samples that rank behind it.
+    def _ahead(self) -> tuple[_Waiting, _Run] | None:
+        """The request that enters though every slot is taken, to wait in the engine's own queue.
 
-        A wide request that found one free slot would else keep all that come after it out until most of its samples
-        have ended.
+        Some wait there while the cache has room: a slot that is free is taken in the engine's next step, which a
+        request that waits here cannot do. And one may go there that ranks before what waits there: a wide request which
+        found one free slot would else keep all that come after it out until most of its samples have ended.
         """
-        if not self._sorted or self.policy == "fcfs" or self.running <= self.limit:
+        if not self._sorted:
             return None
         run = next(self._ordered())
-        waiting = run.waiting[0]
-        rank = self._rank(run, waiting.admission)
+        admission = run.waiting[0].admission
         self._crowd = [each for each in self._crowd if each.live]
-        behind = [each for each in self._crowd if (each.rank or 0) > rank]
-        before = sum(each.samples for each in self._crowd) - sum(each.samples for each in behind)
-        # No more follow it than there are slots: the rest is better off here, where its rank is reckoned anew.
-        if behind and before < self.limit and self._fits(waiting.admission, run):
-            return waiting, run
-        return None
+        if self.running < 2 * self.limit:
+            enters = self._fits(admission, run, AHEAD_SHARE)
+        elif self.policy == "fcfs":
+            return None
+        else:
+            rank = self._rank(run, admission)
+            behind = sum(each.samples for each in self._crowd if (each.rank or 0) > rank)
+            # No more go before it than there are slots: the rest is better off here, where ranks are reckoned anew.
+            before = sum(each.samples for each in self._crowd) - behind
+            enters = behind > 0 and before < 2 * self.limit and self._fits(admission, run)
+        return (run.waiting[0], run) if enters else None
 
     def _ordered(self) -> Iterator[_Run]:
         """The runs whose requests may enter, in their order."""
@@ -406,12 +415,13 @@ class Scheduler:
         """Blocks its samples are going to write while they run: no more run at once than there are slots."""
         return admission.sample_blocks * min(admission.samples, self.limit)
 
-    def _fits(self, admission: Admission, run: _Run) -> bool:
+    def _fits(self, admission: Admission, run: _Run, share: float = 1.0) -> bool:
+        """Whether it has room in such a part of the KV cache."""
         footprints = admission.footprints
         if footprints is None:
             return True
         held = run.held[1] if run.held is not None and run.held[0] is footprints else None
-        return footprints.fits(admission.chain, self._outputs(admission), held)
+        return footprints.fits(admission.chain, self._outputs(admission), held, share)
 
     def _rank(self, run: _Run, admission: Admission) -> int:
         if self.policy == "fcfs":

@@ -102,7 +102,7 @@ class Watched(Scheduler):
         assert len(prefixes) + outputs <= self.capacity or len(self.inside) == 1
         assert self.footprints is not None
         assert self.footprints.live <= self.capacity or len(self.inside) == 1
-        most = (2 if self._sorted else 1) * (self.limit + MOST_SAMPLES)
+        most = (4 if self._sorted else 1) * (self.limit + MOST_SAMPLES)
         assert self.running == sum(admission.samples for admission in self.inside) < most
 
 
