@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 import dspy
@@ -125,11 +126,13 @@ def measure_layouts(
     samples: int = 1,
     seed: int = 0,
     name: str = "",
+    out: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Layouts:
-    """Evaluate the program in every layout. say: told before each what comes.
+    """Evaluate the program in every layout. say: told before each what comes, and what came of it.
 
-    A call site with a layout of its own keeps it. Raises what `evaluate` raises.
+    out: a folder for the record of each evaluation; the same call goes on there where it was stopped, and its seconds
+    are those of the last session. A call site with a layout of its own keeps it. Raises what `evaluate` raises.
     """
     start(lm)
     found: dict[str, Evaluation] = {}
@@ -138,7 +141,10 @@ def measure_layouts(
         laid_out = copy.deepcopy(program)
         laid_out.layout = layout
         forget(lm)
-        found[layout] = anyio.run(_evaluated, laid_out, problems, lm, samples, seed)
+        folder = None if out is None else out / layout
+        found[layout] = anyio.run(_evaluated, laid_out, problems, lm, samples, seed, folder)
+        right = sum(sample.correct for sample in found[layout].samples)
+        say(f"{layout}: {right} of {len(found[layout].samples)} right, {found[layout].wall_s:.0f} s")
     return Layouts(
         evaluations=found,
         problems=len(problems),
@@ -150,6 +156,6 @@ def measure_layouts(
 
 
 async def _evaluated(
-    program: rf.Program, problems: Sequence[Problem], lm: dspy.LM, samples: int, seed: int
+    program: rf.Program, problems: Sequence[Problem], lm: dspy.LM, samples: int, seed: int, out: Path | None
 ) -> Evaluation:
-    return await evaluate(program, problems, lm=lm, samples=samples, seed=seed)
+    return await evaluate(program, problems, lm=lm, samples=samples, seed=seed, out=out)

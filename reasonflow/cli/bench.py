@@ -269,6 +269,9 @@ def layouts(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keeps the samples; the same command goes on there.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the samples; 0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Generated tokens per call at most.")] = None,
@@ -307,7 +310,7 @@ def layouts(
         verbose=verbose,
         engine_options=parse_engine_options(engine_option or ()),
     )
-    measured = measure_layouts(made, problems, lm, samples=samples, seed=seed, name=program, say=_say)
+    measured = measure_layouts(made, problems, lm, samples=samples, seed=seed, name=program, out=out, say=_say)
     show(measured.report(), as_json)
 
 

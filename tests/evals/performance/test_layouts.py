@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dspy
 import pytest
 
@@ -47,6 +49,25 @@ def test_quality_is_compared_problem_by_problem(measured: Layouts) -> None:
 def test_the_shared_layout_computes_less(measured: Layouts) -> None:
     assert measured.computed("shared") < measured.computed("dspy")
     assert measured.cached("shared") > measured.cached("dspy")
+
+
+def test_a_folder_keeps_what_was_measured_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    asked, told = [], list[str]()
+
+    def counted(prompt: str, seed: int | None, index: int) -> str:
+        asked.append(prompt)
+        return answer(prompt, seed, index)
+
+    def measure() -> Layouts:
+        lm = rf.scripted(counted)
+        return measure_layouts(rf.ChainOfThought(), PROBLEMS, lm, out=tmp_path, say=told.append)
+
+    first = measure()
+    count = len(asked)
+    assert count == len(LAYOUTS) * len(PROBLEMS)
+    assert measure().figures()["dspy_accuracy"] == first.figures()["dspy_accuracy"]
+    assert len(asked) == count
+    assert f"dspy: {len(PROBLEMS)} of {len(PROBLEMS)} right" in "\n".join(told)
 
 
 @pytest.mark.engine
