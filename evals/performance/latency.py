@@ -42,7 +42,7 @@ from reasonflow.evals.performance.report import (
 
 LOAD = 0.9
 REPEATS = 1
-HORIZON_S = 9.0
+HORIZON_S = 7.0
 """How long programs arrive, in each trial of an arm."""
 FEWEST = 20
 """Programs in a trial, whatever the horizon."""

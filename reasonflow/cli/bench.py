@@ -148,7 +148,7 @@ def pressure(
 def latency(
     as_json: AsJson = False,
     repeats: Repeats = 1,
-    seconds: Annotated[float, typer.Option(min=1.0, help="How long programs arrive, in each trial of an arm.")] = 9.0,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long programs arrive, in each trial of an arm.")] = 7.0,
     model: Model = "embedded",
     engine_option: EngineOptions = None,
     verbose: Verbose = False,
