@@ -270,7 +270,7 @@ def layouts(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Keeps the samples; the same command goes on there.")
+        Path | None, typer.Option(metavar="DIR", help="Samples and results; the same command goes on there.")
     ] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the samples; 0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")] = None,

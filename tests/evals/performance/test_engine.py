@@ -12,7 +12,7 @@ from reasonflow.evals.performance.engine import ARMS, Engine, measure_engine
 
 def test_ratios_are_taken_within_each_repeat() -> None:
     made = Engine(
-        rates={"ours": (90.0, 200.0), "raw": (100.0, 250.0), "asyncio": (100.0, 250.0)},
+        rates={"ours": (90.0, 200.0), "raw": (100.0, 250.0), "asyncio": (100.0, 250.0), "dspy": (80.0, 200.0)},
         calls=4,
         prompt_tokens=100,
         output_tokens=8,

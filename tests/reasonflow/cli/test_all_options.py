@@ -35,6 +35,7 @@ SHARED = {
     "--limit": (int, "At most so many problems"),
     "--samples": (int, "Runs per problem"),
     "--engine-option": (list[str], "Option of the engine"),
+    "--out": (Path, "the same command goes on there"),
 }
 """Options of several commands: the type of each, and what its help must say in every one."""
 
