@@ -354,16 +354,17 @@ class Scheduler:
         run = next(self._ordered())
         admission = run.waiting[0].admission
         self._crowd = [each for each in self._crowd if each.live]
-        if self.running < 2 * self.limit:
+        most = 2 * self.limit  # as many wait there as are decoded
+        if self.running < most:
             enters = self._fits(admission, run, AHEAD_SHARE)
         elif self.policy == "fcfs":
             return None
         else:
             rank = self._rank(run, admission)
             behind = sum(each.samples for each in self._crowd if (each.rank or 0) > rank)
-            # No more go before it than there are slots: the rest is better off here, where ranks are reckoned anew.
+            # No more go before it than that: the rest is better off here, where ranks are reckoned anew.
             before = sum(each.samples for each in self._crowd) - behind
-            enters = behind > 0 and before < 2 * self.limit and self._fits(admission, run)
+            enters = behind > 0 and before < most and self._fits(admission, run)
         return (run.waiting[0], run) if enters else None
 
     def _ordered(self) -> Iterator[_Run]:
