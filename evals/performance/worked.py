@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from reasonflow.errors import InputError
-from reasonflow.evals.dataset import Problem
+from reasonflow.evals.dataset import Problem, problem_of, read_rows
 
 FIELD = "examples"
 
@@ -16,16 +16,15 @@ FIELD = "examples"
 def read_worked(path: str | Path, count: int) -> str:
     """The first `count` rows of a JSON-lines file that have a `solution`, as one text.
 
-    Raises InputError where there are fewer.
+    Raises InputError where there are fewer, and as `read_problems` does.
     """
-    texts: list[str] = []
-    try:
-        with Path(path).open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if len(texts) < count:
-                    texts += _shown(line, f"{path}, line {number}")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read", why=str(error), fix="name a file of JSON lines") from error
+    path = Path(path)
+    rows = ((line, row) for line, row in read_rows(path) if row.get("solution"))
+    texts = []
+    for line, row in islice(rows, count):
+        problem = problem_of(row, where=f"{path}:{line}", default_id=f"line-{line}", source=path.stem)
+        (text,) = problem.inputs.values()
+        texts.append(f"Problem: {text}\nSolution: {row['solution']}\nAnswer: {problem.answer}")
     if len(texts) < count:
         raise InputError(
             f"{path} has {len(texts)} worked problems, and {count} are wanted",
@@ -33,21 +32,6 @@ def read_worked(path: str | Path, count: int) -> str:
             fix="lower the number, or name a file with more of them",
         )
     return "\n\n".join(texts)
-
-
-def _shown(line: str, where: str) -> list[str]:
-    """The row as it is shown; nothing for one without a solution."""
-    try:
-        row = json.loads(line)
-        if not row.get("solution"):
-            return []
-        return [f"Problem: {row['problem']}\nSolution: {row['solution']}\nAnswer: {row['answer']}"]
-    except (ValueError, AttributeError, KeyError) as error:
-        raise InputError(
-            f"{where} is no worked problem",
-            why=f"{type(error).__name__}: {error}",
-            fix="write one JSON object a line, with problem, solution and answer",
-        ) from error
 
 
 def with_worked(problems: Sequence[Problem], text: str) -> list[Problem]:

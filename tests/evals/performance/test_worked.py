@@ -35,9 +35,9 @@ def test_too_few_rows_and_bad_ones_are_named(rows: Path, tmp_path: Path) -> None
         read_worked(rows, 3)
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"problem": "2 + 3?", "solution": "5"}\n')
-    with pytest.raises(InputError, match="line 1 is no worked problem"):
+    with pytest.raises(InputError, match=r"bad\.jsonl:1"):
         read_worked(bad, 1)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="there is no file"):
         read_worked(tmp_path / "none.jsonl", 1)
 
 
