@@ -25,7 +25,6 @@ from reasonflow.runtime.evaluation import Evaluation
 from reasonflow.runtime.events import Joined
 from reasonflow.runtime.frames import Frame
 from reasonflow.runtime.functions import call_function, contained
-from reasonflow.runtime.group import group_for
 from reasonflow.runtime.ledger import Ledger
 from reasonflow.runtime.notes import NOTES
 from reasonflow.runtime.record import Run, label
@@ -134,7 +133,7 @@ class Executor:
                 group.cancel_scope.cancel()
 
         with where.body(op.body, position, width=width) as inside:
-            async with group_for(op.body) as group:
+            async with anyio.create_task_group() as group:
                 for index, inputs in enumerate(bodies):
                     if isinstance(inputs, Hole):
                         results[index] = inputs
