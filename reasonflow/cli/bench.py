@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from reasonflow.cli.bench_report import show, show_all
-from reasonflow.cli.options import ProgramName
+from reasonflow.cli.shared_options import (
+    Benchmark,
+    Data,
+    Limit,
+    MaxTokens,
+    Model,
+    Out,
+    ProgramName,
+    Samples,
+    Seed,
+    Settings,
+    Temperature,
+    TopP,
+    Verbose,
+)
 from reasonflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +32,6 @@ app = typer.Typer()
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Repeats: TypeAlias = Annotated[int, typer.Option(min=1, help="Measurements of each arm; the median counts.")]
-Model: TypeAlias = Annotated[str, typer.Option(help="embedded, a folder, or a Hugging Face name.")]
 EngineOptions: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -27,7 +40,6 @@ EngineOptions: TypeAlias = Annotated[
         help="Option of the engine, ours or vLLM's: max_num_seqs=64; repeat for more.",
     ),
 ]
-Verbose: TypeAlias = Annotated[bool, typer.Option("-v", "--verbose", help="The engine's own log on standard error.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -247,16 +259,9 @@ def http(as_json: AsJson = False, repeats: Repeats = 7) -> None:
 @app.command()
 def layouts(
     program: ProgramName,
-    data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON lines with problem and answer, instead of a benchmark.")
-    ] = None,
-    benchmark: Annotated[
-        str | None,
-        typer.Option(
-            help="gsm8k, math500, ..., graphmath:MIX, rg:NAME of reasoning-gym; graphmath:mid if none is given."
-        ),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many problems, the first ones.")] = None,
+    data: Data = None,
+    benchmark: Benchmark = None,
+    limit: Limit = None,
     worked: Annotated[
         Path | None,
         typer.Option(
@@ -264,17 +269,13 @@ def layouts(
         ),
     ] = None,
     shots: Annotated[int, typer.Option(min=1, help="So many of them, the first ones.")] = 16,
-    samples: Annotated[int, typer.Option(min=1, help="Runs per problem.")] = 1,
-    seed: Annotated[int, typer.Option(help="Equal seeds draw equal samples; the problems stay the same.")] = 0,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Samples and results; the same command goes on there.")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the samples; 0 is greedy.")] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Generated tokens per call at most.")] = None,
+    samples: Samples = 1,
+    seed: Seed = 0,
+    settings: Settings = None,
+    out: Out = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    max_tokens: MaxTokens = None,
     as_json: AsJson = False,
     model: Model = "embedded",
     engine_option: EngineOptions = None,

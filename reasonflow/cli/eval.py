@@ -9,7 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reasonflow.cli.options import LOCAL, PROGRAMS, ApiKeyEnv, Engine, build, open_lm, parse_settings, runs_folder
+from reasonflow.cli.options import LOCAL, build, open_lm, parse_settings, runs_folder
+from reasonflow.cli.shared_options import (
+    PROGRAMS,
+    ApiKeyEnv,
+    Benchmark,
+    Data,
+    Engine,
+    Limit,
+    MaxTokens,
+    Model,
+    Out,
+    Samples,
+    Seed,
+    Settings,
+    Temperature,
+    TopP,
+    Verbose,
+)
 from reasonflow.cli.suite import run_suite
 from reasonflow.errors import InputError
 
@@ -35,31 +52,20 @@ def evaluate(
         list[str] | None,
         typer.Option("--part", metavar="NAME", help="With --suite: run this part alone; repeat for more."),
     ] = None,
-    benchmark: Annotated[
-        str | None,
-        typer.Option(
-            help="gsm8k, math500, ..., graphmath:MIX, rg:NAME of reasoning-gym; graphmath:mid if none is given."
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON lines with problem and answer, instead of a benchmark.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="embedded, a folder, or a Hugging Face name.")] = MODEL,
+    benchmark: Benchmark = None,
+    data: Data = None,
+    model: Model = MODEL,
     engine: Engine = LOCAL,
     api_key_env: ApiKeyEnv = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many problems, the first ones.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Runs per problem.")] = 1,
-    seed: Annotated[int, typer.Option(help="Equal seeds draw equal samples; the problems stay the same.")] = 0,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Samples and results; the same command goes on there.")
-    ] = None,
+    limit: Limit = None,
+    samples: Samples = 1,
+    seed: Seed = 0,
+    settings: Settings = None,
+    out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the samples; 0 is greedy.")] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Generated tokens per call at most.")] = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    max_tokens: MaxTokens = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Runs side by side; as many as the engine takes if not given.")
     ] = None,
@@ -78,7 +84,7 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="With --dry-run: run so many problems first; they count in the evaluation later."),
     ] = None,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="The engine's own log on standard error.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure a program: accuracy with its interval, tokens along the critical path and in total, time.
 

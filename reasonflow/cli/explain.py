@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
-from reasonflow.cli.options import LOCAL, Engine, ProgramName, build, open_lm
+from reasonflow.cli.options import LOCAL, build, open_lm
+from reasonflow.cli.shared_options import Engine, ProgramName, Settings
 
 
 def explain(
     program: ProgramName,
     signature: Annotated[str, typer.Option(help="DSPy signature the program works on.")] = "problem -> answer",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
-    ] = None,
+    settings: Settings = None,
     model: Annotated[
         str | None, typer.Option(help="Bounds for it: embedded, a folder, or a Hugging Face name. No engine starts.")
     ] = None,

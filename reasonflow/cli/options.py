@@ -13,9 +13,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
-
-import typer
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from reasonflow.errors import InputError, UnknownName
 
@@ -97,18 +95,6 @@ def build(
     return program
 
 
-PROGRAMS = "best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine"
-ProgramName: TypeAlias = Annotated[str, typer.Argument(help=f"{PROGRAMS}.")]
-Engine: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--engine", metavar="ENGINE", help="vllm (in this process), a server's URL, lm15 or litellm (hosted models)."
-    ),
-]
-ApiKeyEnv: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--api-key-env", metavar="NAME", help="Environment variable with the server's API key."),
-]
 LOCAL = "vllm"
 _HOSTED = ("lm15", "litellm")
 

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reasonflow.cli.options import LOCAL, ApiKeyEnv, Engine, ProgramName, build, open_lm
+from reasonflow.cli.options import LOCAL, build, open_lm
+from reasonflow.cli.shared_options import (
+    ApiKeyEnv,
+    Engine,
+    MaxTokens,
+    Model,
+    ProgramName,
+    Seed,
+    Settings,
+    Temperature,
+    TopP,
+    Verbose,
+)
 from reasonflow.errors import AnswerError, InputError, UnknownName
 
 if TYPE_CHECKING:
@@ -20,16 +32,14 @@ def run(
     program: ProgramName,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="The input, or field=value for each field.")],
     signature: Annotated[str, typer.Option(help="DSPy signature the program works on.")] = "problem -> answer",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="embedded, a folder, or a Hugging Face name.")] = "embedded",
+    settings: Settings = None,
+    model: Model = "embedded",
     engine: Engine = LOCAL,
     api_key_env: ApiKeyEnv = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the samples; 0 is greedy.")] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Generated tokens per call at most.")] = None,
-    seed: Annotated[int, typer.Option(help="Equal seeds draw equal samples.")] = 0,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    max_tokens: MaxTokens = None,
+    seed: Seed = 0,
     budget: Annotated[
         str | None,
         typer.Option(metavar="LIMITS", help="Of the run: total=4k, sequential=, calls=, seconds=, dollars=."),
@@ -38,7 +48,7 @@ def run(
         bool, typer.Option("--json", help="Fields and the whole run record as one JSON object.")
     ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="What each step did, on standard error.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="The engine's own log on standard error.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run a program on one problem and print its answer.
 
