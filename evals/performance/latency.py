@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import dspy
 
@@ -39,6 +39,8 @@ from reasonflow.evals.performance.report import (
     provenance,
     rounded_range,
 )
+from reasonflow.evals.performance.trials import by_repeat, over_ours
+from reasonflow.runtime.scheduler import Policy
 
 LOAD = 0.9
 REPEATS = 1
@@ -49,8 +51,6 @@ FEWEST = 20
 PROBES = 60
 """Programs that the capacity is measured with: with 20 of them it came out between 7.8 and 10.7 on one machine."""
 ARMS = ("ours", "fcfs", "asyncio", "dspy")
-
-_Policy: TypeAlias = Literal["fcfs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +104,11 @@ class Latencies:
     capacity: float
     """Programs per second of the mix that the engine can do."""
     repeats: int
-    policies: bool
-    """Whether the runtime has a policy to choose: without one `fcfs` is what ours is."""
     provenance: Provenance = UNKNOWN
 
     def of(self, arm: str) -> list[Trial]:
         """By repeat."""
-        return sorted((trial for trial in self.trials if trial.arm == arm), key=lambda trial: trial.repeat)
+        return by_repeat(self.trials, arm)
 
     def figures(self) -> dict[str, float]:
         """Medians over the repeats."""
@@ -128,10 +126,9 @@ class Latencies:
 
     def over_ours(self, arm: str) -> list[float]:
         """Its mean latency over ours, repeat by repeat."""
-        return [trial.mean_s / ours.mean_s for trial, ours in zip(self.of(arm), self.of("ours"), strict=True)]
+        return over_ours(self.trials, arm, lambda trial: trial.mean_s)
 
     def report(self) -> Report:
-        note = "The runtime has no policy to choose: fcfs is what ours is."
         return Report(
             benchmark="latency",
             unit=f"seconds from a program's arrival to its answer at {LOAD:g} of capacity; programs per second; "
@@ -146,7 +143,6 @@ class Latencies:
                 "alone_s": {kind: round(seconds, 4) for kind, seconds in self.alone_s.items()},
                 "trials": [asdict(trial) for trial in self.trials],
             },
-            notes=() if self.policies else (note,),
             provenance=self.provenance,
         )
 
@@ -205,7 +201,6 @@ def measure_latency(lm: dspy.LM, repeats: int = REPEATS, *, horizon_s: float = H
         alone_s=alone,
         capacity=capacity,
         repeats=repeats,
-        policies=hasattr(runtime_of(lm).scheduler, "policy"),
         provenance=provenance(ENGINE_PACKAGES, lm),
     )
 
@@ -295,19 +290,16 @@ def _measured(mix: Mix, arm: str, coming: Sequence[Arrival], repeat: int) -> Tri
         with plain_dspy(mix.lm, 1):  # its modules have engines of their own, with the lengths of their kinds
             makespan_s = asyncio.run(all_of_them(mix.plain))
     else:
-        with _served_by(mix.lm, "fcfs" if arm == "fcfs" else None):
+        with _served_by(mix.lm, "fcfs" if arm == "fcfs" else "shortest"):
             makespan_s = asyncio.run(all_of_them(mix.program))
     kinds = tuple(arrival.kind for arrival in coming)
     return Trial(arm=arm, repeat=repeat, latencies_s=tuple(latencies), kinds=kinds, makespan_s=makespan_s)
 
 
 @contextmanager
-def _served_by(lm: dspy.LM, policy: _Policy | None) -> Iterator[None]:
-    """The runtime with another policy than its own; with its own where there is none to choose."""
-    scheduler: Any = runtime_of(lm).scheduler
-    if policy is None or not hasattr(scheduler, "policy"):
-        yield
-        return
+def _served_by(lm: dspy.LM, policy: Policy) -> Iterator[None]:
+    """The runtime with this policy."""
+    scheduler = runtime_of(lm).scheduler
     before, scheduler.policy = scheduler.policy, policy
     try:
         yield

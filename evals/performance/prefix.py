@@ -46,6 +46,7 @@ from reasonflow.evals.performance.report import (
     rounded_range,
 )
 from reasonflow.evals.performance.traffic import Served, Traffic, recorded
+from reasonflow.evals.performance.trials import by_repeat
 
 DRAFTS = 8
 TOKENS = 48
@@ -90,7 +91,7 @@ class Prefixes:
 
     def of(self, arm: str) -> list[Trial]:
         """By repeat."""
-        return sorted((trial for trial in self.trials if trial.arm == arm), key=lambda trial: trial.repeat)
+        return by_repeat(self.trials, arm)
 
     def shared(self, arm: str) -> list[float]:
         """The share of the context that the worst of the stages found, one number per repeat."""

@@ -50,6 +50,7 @@ from reasonflow.evals.performance.report import (
     rounded_range,
 )
 from reasonflow.evals.performance.traffic import recorded
+from reasonflow.evals.performance.trials import by_repeat, over_ours
 
 REPEATS = 1
 FIRST, SECOND = 16, 8
@@ -130,7 +131,7 @@ class Pressure:
 
     def of(self, arm: str) -> list[Trial]:
         """By repeat."""
-        return sorted((trial for trial in self.trials if trial.arm == arm), key=lambda trial: trial.repeat)
+        return by_repeat(self.trials, arm)
 
     @property
     def stopped(self) -> bool:
@@ -139,7 +140,7 @@ class Pressure:
 
     def over_ours(self, arm: str) -> list[float]:
         """Its time over ours, repeat by repeat."""
-        return [t.wall_s / ours.wall_s for t, ours in zip(self.of(arm), self.of("ours"), strict=True)]
+        return over_ours(self.trials, arm, lambda trial: trial.wall_s)
 
     def figures(self) -> dict[str, float]:
         """Medians."""
