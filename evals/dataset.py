@@ -115,11 +115,9 @@ def read_lines(path: Path) -> Iterator[Line]:
                     yield Line(number, offset, len(raw), _object(text, where))
                 offset += len(raw)
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}", fix="check the path given to --data") from error
+        raise InputError(f"there is no file {path}", fix="check the path that was given") from error
     except OSError as error:
-        raise InputError(
-            f"cannot read {path}", why=str(error), fix="--data takes a readable JSON-lines file"
-        ) from error
+        raise InputError(f"cannot read {path}", why=str(error), fix="name a readable JSON-lines file") from error
 
 
 def _decode(raw: bytes, where: str, *, first: bool) -> str:

@@ -6,8 +6,10 @@ known to its end the last token is computed again.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
+from reasonflow.backends.block_cache import BlockCache
 from reasonflow.backends.protocol import Tokens
 
 Asked = tuple[Tokens, Tokens]
@@ -19,7 +21,7 @@ def ideal_computed(asked: Sequence[Asked], block_size: int) -> int:
 
     asked: one pair for every sample; equal prompts count as often as they were asked.
     """
-    known = _Trie(block_size)
+    known = BlockCache(block_size, capacity=sys.maxsize)
     computed = 0
     for prompt, output in sorted(asked, key=lambda pair: len(pair[0])):
         computed += len(prompt) - known.hit_tokens(prompt)
@@ -27,30 +29,3 @@ def ideal_computed(asked: Sequence[Asked], block_size: int) -> int:
         # The engine never computes what follows the last token it has generated.
         known.add((*prompt, *output[:-1]))
     return computed
-
-
-class _Trie:
-    """Blocks by the number of the prefix before them: a prefix has one number."""
-
-    def __init__(self, block_size: int) -> None:
-        self._block_size = block_size
-        self._numbers: dict[tuple[int, Tokens], int] = {}
-
-    def hit_tokens(self, tokens: Tokens) -> int:
-        """Tokens in front that are known, never all of them."""
-        prefix, hits = 0, 0
-        for block in self._blocks(tokens[:-1]):
-            number = self._numbers.get((prefix, block))
-            if number is None:
-                break
-            prefix, hits = number, hits + self._block_size
-        return hits
-
-    def add(self, tokens: Tokens) -> None:
-        prefix = 0
-        for block in self._blocks(tokens):
-            prefix = self._numbers.setdefault((prefix, block), len(self._numbers) + 1)
-
-    def _blocks(self, tokens: Tokens) -> list[Tokens]:
-        size = self._block_size
-        return [tuple(tokens[at : at + size]) for at in range(0, len(tokens) - size + 1, size)]
