@@ -275,8 +275,10 @@ class VllmBackend:
             await asyncio.wait([ended], timeout=_KILL_WAIT_S)
 
     async def _started(self) -> VllmEngine:
-        await self.start()
-        assert self._facts is not None, "a started engine has told its facts"
+        if self._facts is None or not self._thread.ready.done():
+            await self.start()
+            assert self._facts is not None, "a started engine has told its facts"
+        # Once it runs nothing is awaited: of many calls made at once the first is computed while the next is rendered.
         return self._facts
 
     async def _run(self, samples: Sequence[Sample], group: SampleGroup) -> tuple[Completion, ...]:
