@@ -79,7 +79,9 @@ class HfTokenizer:
 
         @lru_cache(maxsize=_REMEMBERED)
         def encoded(text: str) -> Tokens:
-            return tuple(self._core.encode(text, add_special_tokens=False).ids)
+            # Of a batch, because that lets go of the interpreter: an engine's thread goes on beside many renderings.
+            (found,) = self._core.encode_batch_fast([text], add_special_tokens=False)
+            return tuple(found.ids)
 
         return encoded
 

@@ -8,6 +8,7 @@ against vLLM's own asynchronous front end: half the start-up and half again the 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import os
@@ -307,7 +308,8 @@ class EngineThread:
                 command = self._inbox.get()
                 self._entered_s = time.monotonic()
                 command(engine)
-            for command in self._commands():
+            # No more than are here by now: who sends many calls would keep the engine from its steps until the last.
+            for command in itertools.islice(self._commands(), self._inbox.qsize()):
                 command(engine)
             if engine.busy and not self._closing:
                 self._entered_s = time.monotonic()

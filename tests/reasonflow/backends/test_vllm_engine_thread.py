@@ -142,6 +142,28 @@ def test_samples_enter_adjacent_and_a_step_is_delivered_in_one_call() -> None:
     asyncio.run(main())
 
 
+def test_commands_that_keep_coming_do_not_keep_the_engine_from_its_steps() -> None:
+    async def main() -> None:
+        engine = Counting()
+        thread = started(engine)
+        steps_before: list[int] = []
+
+        def again(_: object) -> None:
+            steps_before.append(engine.steps)
+            if len(steps_before) < 50:
+                thread.call(again)
+
+        heard = Heard(ends=1)
+        thread.submit([sample("long", 100)], heard)
+        thread.call(again)
+        await asyncio.wait_for(heard.done.wait(), 5)
+        assert len(steps_before) == 50
+        assert steps_before[-1] - steps_before[0] >= 48
+        await ended(thread)
+
+    asyncio.run(main())
+
+
 def test_several_loops_share_one_engine() -> None:
     engine = Counting()
     thread = started(engine)
