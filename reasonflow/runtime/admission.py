@@ -34,15 +34,14 @@ class Footprints:
         rest = 0 if chain is None else len(chain.rest)
         return math.ceil((rest + OUTPUT_SHARE * expected_tokens) / self.trie.block_size)
 
-    def fits(self, chain: Chain | None, outputs: int, instead: Chain | None = None, share: float = 1.0) -> bool:
-        """Whether a request has room in that part of the cache. instead: a held chain that it takes the place of."""
+    def fits(self, chain: Chain | None, outputs: int, instead: Chain | None = None) -> bool:
+        """Whether a request has room. instead: a held chain that it takes the place of."""
         if self.trie.capacity is None:
             return True
-        capacity = share * self.trie.capacity
         needed = self.live + outputs + (0 if chain is None else self.trie.fresh(chain))
-        if needed > capacity and instead is not None and chain is not None:
+        if needed > self.trie.capacity and instead is not None and chain is not None:
             needed -= self.trie.alone(instead, chain)
-        return needed <= capacity
+        return needed <= self.trie.capacity
 
     def keeps(self, chain: Chain) -> bool:
         """Whether the cache can hold a prompt at all."""
