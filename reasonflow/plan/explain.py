@@ -256,7 +256,7 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
             lines.append("its demos stand in front where they are longer than what it shares")
         if op.site.layout.lead and op.site.layout.order == "auto":
             names = ", ".join(each.field for each in op.site.layout.lead)
-            lines.append(f"shared layout: {names} in front from {WORTH_SHARING:,} characters on")
+            lines.append(f"shared layout: {names} in front from {WORTH_SHARING:,} characters on, else DSPy's layout")
         if op.site.layout.order != "dspy" and op.site.style == "fields" and has_own_format(op.site.adapter):
             lines.append(f"DSPy's layout: {type(op.site.adapter).__name__} puts its messages together itself")
         if op.n is not None and op.n > 1:
@@ -299,7 +299,7 @@ def _segments(site: Site, reads: Mapping[str, str]) -> tuple[str, ...]:
     rest = [f"{name} ‹{source}›" for name, source in reads.items() if name not in shared]
     if site.style == "fields" and not shared:
         return (f"system (fields of {site.name})", *demos, *rest)
-    if site.layout.order == "dspy":
+    if site.layout.order == "dspy" or (site.layout.order == "auto" and not shared):
         return (f"system ({request})", *demos, *rest)
     lead = [f"{each.heading} ‹{reads[each.field]}›" for each in site.layout.lead]
     if not shared and len(reads) == 1:

@@ -35,9 +35,10 @@ def render_messages(
     demos: Sequence[Demo],
     inputs: Mapping[str, Any],
     adapter: dspy.Adapter | None = None,
+    layout: Layout | Order = "auto",
 ) -> tuple[Message, ...]:
     """The messages of one call. For many calls of one site keep a `PromptTemplate`."""
-    return PromptTemplate(signature, style, demos, adapter).messages(inputs)
+    return PromptTemplate(signature, style, demos, adapter, layout).messages(inputs)
 
 
 def can_share(signature: type[dspy.Signature], style: Style, adapter: dspy.Adapter | None, order: Order) -> bool:
@@ -68,7 +69,7 @@ class PromptTemplate:
         """The call's messages, with the `specials` inside the inputs and demos neutralised."""
         led = self._led(inputs) if self._can_share else {}
         behind = self._behind_of(tuple(led))
-        if not self._can_share or (self._style == "fields" and not led):
+        if not self._can_share or (not led and (self._style == "fields" or self._layout.order == "auto")):
             return expanded(behind.parts.whole(inputs, specials))
         lead = "\n\n".join(f"## {each.heading}\n{neutralise(text, specials)}" for each, text in led.items())
         demos = behind.demos(specials)

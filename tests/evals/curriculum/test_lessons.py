@@ -31,14 +31,16 @@ def lessons(kind: str, read: Any, count: int = 60) -> list[Lesson]:
     return [getattr(Teacher(Random(seed)), kind)(FOUND, read) for seed in range(count)]
 
 
-def test_a_call_sites_own_prompt_is_what_its_run_sends() -> None:
+@pytest.mark.parametrize("layout", ["shared", "dspy"])
+def test_a_call_sites_own_prompt_is_what_its_run_sends(layout: Any) -> None:
     pdr = rf.PDR(widths=(2,))
-    sent = render_messages(pdr.refine.signature, "boxed", (), {"problem": "P", "workspace": "W"})
-    assert template("refine", None, "", "shared").messages({"problem": "P", "workspace": "W"}) == sent
-    sent = render_messages(pdr.distill.signature, "text", (), {"problem": "P", "drafts": ["a", "b"]})
-    assert template("distill", None, "", "shared").messages({"problem": "P", "drafts": ["a", "b"]}) == sent
-    sent = render_messages(rf.YesProbability().signature, "verdict", (), {"problem": "P", "candidate": "C"})
-    assert template("verdict", None, "", "shared").messages({"problem": "P", "candidate": "C"}) == sent
+    sent = render_messages(pdr.refine.signature, "boxed", (), {"problem": "P", "workspace": "W"}, None, layout)
+    assert template("refine", None, "", layout).messages({"problem": "P", "workspace": "W"}) == sent
+    sent = render_messages(pdr.distill.signature, "text", (), {"problem": "P", "drafts": ["a", "b"]}, None, layout)
+    assert template("distill", None, "", layout).messages({"problem": "P", "drafts": ["a", "b"]}) == sent
+    judge = rf.YesProbability().signature
+    sent = render_messages(judge, "verdict", (), {"problem": "P", "candidate": "C"}, None, layout)
+    assert template("verdict", None, "", layout).messages({"problem": "P", "candidate": "C"}) == sent
 
 
 def test_every_role_has_paraphrases_in_every_form() -> None:

@@ -12,13 +12,14 @@ DISTILL = dspy.Signature("problem, drafts: list[str] -> summary", "Keep what the
 
 
 def last(*args: Any) -> str:
-    content = render_messages(*args)[-1]["content"]
+    signature, style, demos, inputs = args
+    content = render_messages(signature, style, demos, inputs, None, "shared")[-1]["content"]
     assert isinstance(content, str)
     return content
 
 
 def test_a_single_input_stands_plainly_before_the_request() -> None:
-    assert render_messages(QUESTION, "boxed", (), {"question": "2+2?"}) == (
+    assert render_messages(QUESTION, "boxed", (), {"question": "2+2?"}, None, "shared") == (
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": f"2+2?\n\n{REQUEST}"},
     )
@@ -75,7 +76,7 @@ def test_demos_become_turns_that_teach_reasoning() -> None:
         {"question": "incomplete"},
         {"question": "3+1?", "reasoning": "So \\boxed{4}", "answer": "4"},
     ]
-    turns = render_messages(QUESTION, "boxed", demos, {"question": "9+9?"})
+    turns = render_messages(QUESTION, "boxed", demos, {"question": "9+9?"}, None, "shared")
     assert [turn["role"] for turn in turns] == ["system", *["user", "assistant"] * 3, "user"]
     assert turns[1]["content"] == f"1+1?\n\n{REQUEST}"
     assert turns[2]["content"] == "One more than one.\n\n\\boxed{2}"
@@ -101,7 +102,8 @@ def test_dspys_layout_says_the_same_once_with_instructions_first() -> None:
     demos = [{"question": "1+1?", "answer": "2"}]
     turns = PromptTemplate(signature, "boxed", demos, layout="dspy").messages({"question": "9+9?"})
     assert [turn["content"] for turn in turns] == [f"Be brief.\n\n{REQUEST}", "1+1?", "\\boxed{2}", "9+9?"]
-    shared = PromptTemplate(signature, "boxed", demos).messages({"question": "9+9?"})
+    assert PromptTemplate(signature, "boxed", demos).messages({"question": "9+9?"}) == turns  # nothing to share
+    shared = PromptTemplate(signature, "boxed", demos, layout="shared").messages({"question": "9+9?"})
     assert shared[-1]["content"] == f"9+9?\n\nBe brief.\n\n{REQUEST}"
     bare = PromptTemplate(dspy.Signature("question -> answer", "Say hello."), "text", layout="dspy")
     assert bare.messages({"question": "q"})[0]["content"] == "Say hello."
