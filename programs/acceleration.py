@@ -1,0 +1,116 @@
+"""What threads save, in tokens: latency, acceleration and its reward (ThreadWeaver, arXiv 2512.07843, section 4).
+
+The token latency of a trajectory is the tokens that must be written one after the other: those outside of blocks, those
+of a block outside of its threads, and its longest thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, assert_never
+
+from reasonflow.errors import InputError
+from reasonflow.programs.trajectories import Block, Part, Trajectory
+
+RewardForm: TypeAlias = Literal["paper", "code"]
+RHO = 0.5
+"""Weight of the acceleration ratio in the reward."""
+CLIP = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Of a trajectory or of a part of it."""
+
+    longest: int
+    """Those that follow each other: the token latency."""
+    total: int
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(self.longest + other.longest, self.total + other.total)
+
+    @property
+    def acceleration(self) -> float:
+        """The share of the tokens that need not be waited for, 0 to 1; 0 where there are none."""
+        return 1 - self.longest / self.total if self.total else 0.0
+
+    @property
+    def self_parallelism(self) -> float:
+        """Tokens per token of latency, 1 and more. No measure of what is gained over a sequential model."""
+        return self.total / self.longest if self.longest else 1.0
+
+
+def sequential(count: int) -> Tokens:
+    """Tokens written one after the other."""
+    return Tokens(count, count)
+
+
+def side_by_side(threads: Iterable[Tokens]) -> Tokens:
+    """Threads written at once."""
+    each = tuple(threads)
+    return Tokens(max((tokens.longest for tokens in each), default=0), sum(tokens.total for tokens in each))
+
+
+def cost(trajectory: Trajectory, count: Callable[[str], int]) -> Tokens:
+    """What a trajectory takes. count: tokens of a piece of its text.
+
+    As the released code counts: the tags of a block and of its threads, its outlines and its conclusion are written in
+    sequence; a thread is what stands between its tags, with its number.
+    """
+    return _cost(trajectory.text, trajectory.parts, count)
+
+
+def _cost(text: str, parts: Sequence[Part], count: Callable[[str], int]) -> Tokens:
+    spent = Tokens(0, 0)
+    for part in parts:
+        spent += _of_block(text, part, count) if isinstance(part, Block) else sequential(count(part))
+    return spent
+
+
+def _of_block(text: str, block: Block, count: Callable[[str], int]) -> Tokens:
+    spent, at, threads = Tokens(0, 0), block.start, []
+    for thread in block.threads:
+        spent += sequential(count(text[at : thread.start]))
+        threads.append(_cost(text, _with_number(text, thread.start, thread.end, thread.parts), count))
+        at = thread.end
+    return spent + sequential(count(text[at : block.end])) + side_by_side(threads)
+
+
+def _with_number(text: str, start: int, end: int, parts: Sequence[Part]) -> Sequence[Part]:
+    """The parts of a thread with the number in front of them."""
+    first = next((part.start for part in parts if isinstance(part, Block)), end)
+    behind = list(parts)
+    while behind and isinstance(behind[0], str):
+        del behind[0]
+    return [text[start:first], *behind]
+
+
+def reward(
+    *, correct: bool, acceleration: float, form: RewardForm = "code", rho: float = RHO, clip: float = CLIP
+) -> float:
+    """P-GRPO's reward of a trajectory: 1 for a right answer, and a bonus for its acceleration ratio (section 4.2).
+
+    form: the paper cuts the weighted ratio, min(rho * ratio, clip); its code cuts the ratio itself, rho * min(ratio,
+    clip). A wrong answer earns nothing. Raises InputError for a ratio outside of 0 to 1.
+    """
+    if not 0 <= acceleration <= 1:
+        raise InputError(f"an acceleration ratio of {acceleration}", why="it is a share", fix="give 0 to 1")
+    if not correct:
+        return 0.0
+    match form:
+        case "paper":
+            return 1 + min(rho * acceleration, clip)
+        case "code":
+            return 1 + rho * min(acceleration, clip)
+        case _:
+            assert_never(form)
+
+
+def advantages(rewards: Sequence[float]) -> tuple[float, ...]:
+    """Of the rollouts of one problem: each reward less their mean, not divided by their deviation (section 4.3).
+
+    Where all rollouts are right only the bonus differs, and a division would make that small difference all there is.
+    """
+    mean = sum(rewards) / len(rewards) if rewards else 0.0
+    return tuple(each - mean for each in rewards)
