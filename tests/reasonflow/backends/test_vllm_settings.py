@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from reasonflow.backends import hardware
+from reasonflow.backends import facts, hardware
 from reasonflow.backends.model_files import ModelFiles
+from reasonflow.backends.vllm import VllmBackend
 from reasonflow.backends.vllm_settings import GIB, VllmSettings
 from reasonflow.errors import EngineStartError, InputError, UnknownName
 
@@ -24,6 +25,19 @@ def test_the_cpu_engine_is_eager_small_and_in_small_blocks() -> None:
     assert arguments["max_model_len"] == 8192
     assert arguments["dtype"] in ("bfloat16", "float32")
     assert arguments["scheduling_policy"] == "priority"
+
+
+def test_what_an_engine_is_made_of_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+
+    def installed(names: object) -> dict[str, str]:
+        read.append(names)
+        return {}
+
+    monkeypatch.setattr(facts, "installed", installed)
+    backend = VllmBackend("embedded")
+    assert backend.fingerprint() == backend.fingerprint()
+    assert len(read) == 2
 
 
 def test_the_gpu_engine_uses_graphs_and_chooses_its_own_blocks() -> None:
