@@ -40,14 +40,20 @@ class FreeForm:
         self._asked = _asked(signature, style)
         self.closing = _CLOSING.get(style, "")
         """What every call of this style ends in."""
+        self._fronts: dict[tuple[str, ...], tuple[Message, ...]] = {}
 
     def whole(self, inputs: Mapping[str, Any], specials: tuple[str, ...]) -> tuple[Message, ...]:
         """The messages with instructions and demos in front, as DSPy's adapters have them."""
-        asked = joined(self._asked, self.closing)
-        turns = [turn("system", asked or SYSTEM)]
+        front = self._fronts.get(specials)
+        if front is None:
+            front = self._fronts[specials] = self._front(specials)
+        return (*front, turn("user", self._body(inputs, specials)))
+
+    def _front(self, specials: tuple[str, ...]) -> tuple[Message, ...]:
+        turns = [turn("system", joined(self._asked, self.closing) or SYSTEM)]
         for said, answered in self.demos(specials, closing=""):
             turns += [turn("user", said), turn("assistant", answered)]
-        return (*turns, turn("user", self._body(inputs, specials)))
+        return tuple(turns)
 
     def instructions(self) -> str:
         """The task, and what of it stands under other words elsewhere."""
