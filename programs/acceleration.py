@@ -1,4 +1,4 @@
-"""What threads save, in tokens: latency, acceleration and its reward (ThreadWeaver, arXiv 2512.07843, section 4).
+"""What threads save, in tokens: latency, acceleration and its reward (ThreadWeaver, arXiv 2512.07843).
 
 The token latency of a trajectory is the tokens that must be written one after the other: those outside of blocks, those
 of a block outside of its threads, and its longest thread.
@@ -89,7 +89,7 @@ def _with_number(text: str, start: int, end: int, parts: Sequence[Part]) -> Sequ
 def reward(
     *, correct: bool, acceleration: float, form: RewardForm = "code", rho: float = RHO, clip: float = CLIP
 ) -> float:
-    """P-GRPO's reward of a trajectory: 1 for a right answer, and a bonus for its acceleration ratio (section 4.2).
+    """P-GRPO's reward of a trajectory: 1 for a right answer, and a bonus for its acceleration ratio.
 
     form: the paper cuts the weighted ratio, min(rho * ratio, clip); its code cuts the ratio itself, rho * min(ratio,
     clip). A wrong answer earns nothing. Raises InputError for a ratio outside of 0 to 1.
@@ -108,7 +108,7 @@ def reward(
 
 
 def advantages(rewards: Sequence[float]) -> tuple[float, ...]:
-    """Of the rollouts of one problem: each reward less their mean, not divided by their deviation (section 4.3).
+    """Of the rollouts of one problem: each reward less their mean, not divided by their deviation (P-GRPO).
 
     Where all rollouts are right only the bonus differs, and a division would make that small difference all there is.
     """

@@ -1,7 +1,7 @@
 """The text of a threaded trajectory, read into its blocks: whatever the model wrote, and with every repair told.
 
 A trajectory is sequential text with blocks in it. A block names its threads in outlines, then has them one by one, each
-under the number of its outline (ThreadWeaver, arXiv 2512.07843, section 3; Multiverse, arXiv 2506.09991, section 3).
+under the number of its outline (ThreadWeaver, arXiv 2512.07843; Multiverse, arXiv 2506.09991).
 Models close tags too early, too late or never: 28 % of the published model's trajectories are malformed. So nothing is
 refused here unless it is asked for, and no character of the text is lost: parts and blocks together are the text.
 """
