@@ -20,15 +20,15 @@ CLIP = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenCost:
     """Of a trajectory or of a part of it."""
 
     longest: int
     """Those that follow each other: the token latency."""
     total: int
 
-    def __add__(self, other: Tokens) -> Tokens:
-        return Tokens(self.longest + other.longest, self.total + other.total)
+    def __add__(self, other: TokenCost) -> TokenCost:
+        return TokenCost(self.longest + other.longest, self.total + other.total)
 
     @property
     def acceleration(self) -> float:
@@ -41,49 +41,42 @@ class Tokens:
         return self.total / self.longest if self.longest else 1.0
 
 
-def sequential(count: int) -> Tokens:
+def sequential(count: int) -> TokenCost:
     """Tokens written one after the other."""
-    return Tokens(count, count)
+    return TokenCost(count, count)
 
 
-def side_by_side(threads: Iterable[Tokens]) -> Tokens:
+def side_by_side(threads: Iterable[TokenCost]) -> TokenCost:
     """Threads written at once."""
     each = tuple(threads)
-    return Tokens(max((tokens.longest for tokens in each), default=0), sum(tokens.total for tokens in each))
+    return TokenCost(max((tokens.longest for tokens in each), default=0), sum(tokens.total for tokens in each))
 
 
-def cost(trajectory: Trajectory, count: Callable[[str], int]) -> Tokens:
+def cost(trajectory: Trajectory, count: Callable[[str], int]) -> TokenCost:
     """What a trajectory takes. count: tokens of a piece of its text.
 
     As the released code counts: the tags of a block and of its threads, its outlines and its conclusion are written in
     sequence; a thread is what stands between its tags, with its number.
     """
-    return _cost(trajectory.text, trajectory.parts, count)
+    return _of_span(trajectory.text, 0, len(trajectory.text), trajectory.parts, count)
 
 
-def _cost(text: str, parts: Sequence[Part], count: Callable[[str], int]) -> Tokens:
-    spent = Tokens(0, 0)
-    for part in parts:
-        spent += _of_block(text, part, count) if isinstance(part, Block) else sequential(count(part))
-    return spent
+def _of_span(text: str, start: int, end: int, parts: Sequence[Part], count: Callable[[str], int]) -> TokenCost:
+    """Of that part of the text, in which the blocks among the parts stand."""
+    spent = TokenCost(0, 0)
+    for block in (part for part in parts if isinstance(part, Block)):
+        spent += sequential(count(text[start : block.start])) + _of_block(text, block, count)
+        start = block.end
+    return spent + sequential(count(text[start:end]))
 
 
-def _of_block(text: str, block: Block, count: Callable[[str], int]) -> Tokens:
-    spent, at, threads = Tokens(0, 0), block.start, []
+def _of_block(text: str, block: Block, count: Callable[[str], int]) -> TokenCost:
+    around, at, threads = TokenCost(0, 0), block.start, []
     for thread in block.threads:
-        spent += sequential(count(text[at : thread.start]))
-        threads.append(_cost(text, _with_number(text, thread.start, thread.end, thread.parts), count))
+        around += sequential(count(text[at : thread.start]))
+        threads.append(_of_span(text, thread.start, thread.end, thread.parts, count))
         at = thread.end
-    return spent + sequential(count(text[at : block.end])) + side_by_side(threads)
-
-
-def _with_number(text: str, start: int, end: int, parts: Sequence[Part]) -> Sequence[Part]:
-    """The parts of a thread with the number in front of them."""
-    first = next((part.start for part in parts if isinstance(part, Block)), end)
-    behind = list(parts)
-    while behind and isinstance(behind[0], str):
-        del behind[0]
-    return [text[start:first], *behind]
+    return around + sequential(count(text[at : block.end])) + side_by_side(threads)
 
 
 def reward(

@@ -24,10 +24,9 @@ _BEGINNINGS = (
 def falls_apart(core: tokenizers.Tokenizer) -> bool:
     """Whether the tokens of a text are those of its lines, where the next line begins with no space.
 
-    True for tokenizers that split a text by a regular expression first, as the byte-level ones of Llama 3, Qwen and
-    Mistral's newer models do: none of these lets a line's end and what follows it become one token. Tried on lines of
-    all kinds; False for one that sees the text whole, marks its beginning, or takes of several line ends the last one
-    apart (GPT-2's).
+    True for tokenizers that split a text by a regular expression first, as the byte-level ones of Llama 3 and Qwen do:
+    these let no line's end become one token with what follows it. Tried on lines of all kinds; False for one that sees
+    the text whole, marks its beginning, or takes of several line ends the last one apart (GPT-2's).
     """
     splitter = core.pre_tokenizer
     if splitter is None or any(token.lstrip or token.single_word for token in core.get_added_tokens_decoder().values()):
@@ -37,14 +36,12 @@ def falls_apart(core: tokenizers.Tokenizer) -> bool:
             starts = {place[0] for _, place in splitter.pre_tokenize_str(end + beginning)}
             if len(end) not in starts:
                 return False
-    joined, apart = (
-        core.encode_batch_fast(
-            [end + beginning for end in _ENDS for beginning in _BEGINNINGS], add_special_tokens=False
-        ),
-        core.encode_batch_fast([*_ENDS, *_BEGINNINGS], add_special_tokens=False),
+    joined = [end + beginning for end in _ENDS for beginning in _BEGINNINGS]
+    whole, ends, beginnings = (
+        [each.ids for each in core.encode_batch_fast(list(texts), add_special_tokens=False)]
+        for texts in (joined, _ENDS, _BEGINNINGS)
     )
-    ends, beginnings = apart[: len(_ENDS)], apart[len(_ENDS) :]
-    return [each.ids for each in joined] == [end.ids + begun.ids for end in ends for begun in beginnings]
+    return whole == [end + beginning for end in ends for beginning in beginnings]
 
 
 def pieces(text: str) -> Iterator[str]:

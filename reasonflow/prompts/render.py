@@ -1,7 +1,8 @@
 """One call's messages, from its signature, style, demos, layout and inputs.
 
-What several stages read stands in front and what is a stage's own behind: a constant system turn, the shared inputs,
-then instructions, demos and the other inputs. Stages that read the same inputs then share that prefix.
+Where the layout shares, what several stages read stands in front and what is a stage's own behind: a constant system
+turn, the shared inputs, then instructions, demos and the other inputs. Stages that read the same inputs then share that
+prefix. Else the messages stand as DSPy's adapters have them.
 """
 
 from __future__ import annotations

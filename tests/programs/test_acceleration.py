@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reasonflow.errors import InputError
-from reasonflow.programs.acceleration import Tokens, advantages, cost, reward, sequential, side_by_side
+from reasonflow.programs.acceleration import TokenCost, advantages, cost, reward, sequential, side_by_side
 from reasonflow.programs.trajectories import MULTIVERSE, parse
 
 GOLDEN = sequential(10) + sequential(4) + side_by_side([sequential(30), sequential(50)])
 
 
 def test_golden_values() -> None:
-    assert Tokens(longest=64, total=94) == GOLDEN
+    assert TokenCost(longest=64, total=94) == GOLDEN
     assert GOLDEN.acceleration == pytest.approx(0.319149, abs=1e-6)
     assert GOLDEN.self_parallelism == 1.46875
     paper = reward(correct=True, acceleration=GOLDEN.acceleration, form="paper")
@@ -49,7 +49,7 @@ def test_a_block_inside_a_thread_shortens_it() -> None:
     inner = f"<Parallel>{plan}<Path>1:aa</Path><Path>2:b</Path></Parallel>"
     text = f"<Parallel><Goal><Outline>1: o</Outline></Goal><Path>1: x{inner}z</Path></Parallel>"
     spent = cost(parse(text, MULTIVERSE, strict=True), len)
-    assert spent == Tokens(longest=len(text) - len("2:b"), total=len(text))
+    assert spent == TokenCost(longest=len(text) - len("2:b"), total=len(text))
 
 
 @given(
