@@ -255,9 +255,9 @@ class VllmEngine:
 
     def close(self) -> None:
         OPEN.discard(self._engine)
-        self._engine.engine_core.shutdown()
         if self._core is not None:
             gc.unfreeze()
+        self._engine.engine_core.shutdown()
         del self._engine
 
     @property

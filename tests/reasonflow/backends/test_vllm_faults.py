@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -119,6 +120,17 @@ def test_closing_an_engine_that_hangs_takes_seconds(runtimes: list[Runtime]) -> 
 def _is_zombie(pid: int) -> bool:
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+@pytest.mark.long
+def test_what_vllm_imported_is_not_collected_while_its_engine_runs(runtimes: list[Runtime]) -> None:
+    runtime = Runtime(VllmBackend("embedded", **OPTIONS))
+    runtimes.append(runtime)
+    gc.unfreeze()
+    runtime.run(runtime.backend.start)
+    assert gc.get_freeze_count() > 100_000
+    runtime.close()
+    assert gc.get_freeze_count() == 0
 
 
 @pytest.mark.long
