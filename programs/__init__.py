@@ -14,6 +14,7 @@ PROGRAMS = {
     "rsa": "RSA",
     "self_consistency": "SelfConsistency",
     "sequential_refine": "SequentialRefine",
+    "threads": "ThreadWeaver",
 }
 """The programs the command line knows, by the module each is written in."""
 

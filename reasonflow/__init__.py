@@ -20,6 +20,7 @@ from reasonflow.language.combinators import (
     when,
     within,
 )
+from reasonflow.language.continuations import Continue
 from reasonflow.language.program import Program
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime import events
@@ -37,6 +38,7 @@ from reasonflow.programs.reward_model import RewardModel
 from reasonflow.programs.rsa import RSA
 from reasonflow.programs.self_consistency import SelfConsistency
 from reasonflow.programs.sequential_refine import SequentialRefine
+from reasonflow.programs.threads import ThreadWeaver
 from reasonflow.programs.verifiers import YesProbability
 
 __version__ = "0.1.0"
@@ -47,12 +49,14 @@ __all__ = [
     "Budget",
     "ChainOfThought",
     "Choice",
+    "Continue",
     "Generate",
     "Program",
     "ReasonFlowError",
     "RewardModel",
     "SelfConsistency",
     "SequentialRefine",
+    "ThreadWeaver",
     "YesProbability",
     "answer",
     "call",

@@ -25,6 +25,7 @@ from reasonflow.backends.openai_wire import (
     logprobs_of,
     prompt_size,
     reasoning_of,
+    stopped_by,
     text_of,
     token_ids,
     usage_of,
@@ -48,6 +49,7 @@ class _Sample:
     thinking: bool = False
     """Its last piece was a thought."""
     finish: FinishReason | None = None
+    stopped: str | None = None
     first_token_s: float | None = None
     done: Completion | None = None
 
@@ -131,7 +133,7 @@ class StreamedSamples:
         if usage is not None and self._counts_each:
             sample.said = usage_of(usage)
         if (reason := choice.get("finish_reason")) is not None:
-            sample.finish = finish_reason(reason)
+            sample.finish, sample.stopped = finish_reason(reason), stopped_by(choice)
         return index, Piece(index=index, text=text, tokens=tokens, logprobs=logprobs)
 
     def _tell(self, index: int, piece: Piece) -> None:
@@ -158,6 +160,7 @@ class StreamedSamples:
             prompt_tokens=size,
             cached_tokens=self._usage.cached_tokens,
             finish_reason=sample.finish,
+            stopped=sample.stopped,
             first_token_s=sample.first_token_s,
             total_s=time.perf_counter() - self._arrived_s,
             logprobs=tuple(sample.logprobs),

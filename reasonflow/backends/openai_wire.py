@@ -132,6 +132,7 @@ def completion(content: bytes, request: Request, total_s: float) -> Completion:
             prompt_tokens=size if size is not None else prompt_size(request.prompt),
             cached_tokens=usage.cached_tokens,
             finish_reason=finish_reason(choice["finish_reason"]),
+            stopped=stopped_by(choice),
             total_s=total_s,
             logprobs=logprobs,
             tool_calls=calls,
@@ -222,6 +223,12 @@ def guess(text: str) -> int:
     return max(1, len(text) // _CHARACTERS_PER_TOKEN)
 
 
+def stopped_by(choice: Mapping[str, Any]) -> str | None:
+    """The stop string that ended a sample, where the server says it: vLLM's name for it, then SGLang's."""
+    said = choice.get("stop_reason") or choice.get("matched_stop")
+    return said if isinstance(said, str) else None
+
+
 def _add_sampling(body: dict[str, Any], sampling: Sampling) -> None:
     for name in _BY_NAME:
         if (value := getattr(sampling, name)) is not None:
@@ -230,6 +237,8 @@ def _add_sampling(body: dict[str, Any], sampling: Sampling) -> None:
         body["stop"] = list(sampling.stop)
     if sampling.ignore_eos:
         body["ignore_eos"] = True
+    if sampling.keep_special:
+        body["skip_special_tokens"] = False
     if sampling.json_schema is not None:
         body["response_format"] = _response_format(sampling.json_schema)
 

@@ -57,6 +57,8 @@ class Sampling:
     """Report each generated token with so many of the likeliest at its place; 0: the token alone; None: nothing."""
     json_schema: str | None = None
     """JSON text of a schema that the text must follow."""
+    keep_special: bool = False
+    """Leave control tokens in the text, as who reads structure out of it wants; the one that ends the turn never is."""
 
     def with_seed(self, seed: int) -> Sampling:
         """The same with this seed. By the constructor: `replace` took three times as long, for each branch."""
@@ -75,6 +77,7 @@ class Sampling:
             ignore_eos=self.ignore_eos,
             logprobs=self.logprobs,
             json_schema=self.json_schema,
+            keep_special=self.keep_special,
         )
 
 
@@ -118,6 +121,9 @@ class Completion:
     cached_tokens: int | None = None
     """Prompt tokens reused from the engine's prefix cache; None where the engine does not say."""
     finish_reason: FinishReason = "stop"
+    stopped: str | None = None
+    """Which of the request's stop strings ended it, where one did and the engine says so. `text` ends before it,
+    `tokens` behind it."""
     queued_s: float = 0.0
     """Seconds between arrival and the first scheduling."""
     first_token_s: float | None = None

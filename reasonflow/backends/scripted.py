@@ -460,6 +460,7 @@ class ScriptedBackend:
             prompt_tokens=len(prompt),
             cached_tokens=cached,
             finish_reason=sample.finish_reason,
+            stopped=sample.stopped,
             queued_s=queued_s,
             first_token_s=first_token_s,
             total_s=total_s,

@@ -66,10 +66,11 @@ class Decoding:
 
     @property
     def visible(self) -> Tokens:
-        """Its tokens but for the end of turn, whose id has no text of its own to show."""
+        """Its tokens but for those that its text does not show."""
         if self.sample is None:
             return ()
-        return self.sample.tokens[:-1] if self.sample.finish_reason == "stop" else self.sample.tokens
+        tokens = self.sample.tokens
+        return tokens[: len(tokens) - self.sample.unseen] if self.sample.finish_reason == "stop" else tokens
 
     def beside(self, index: int) -> Decoding:
         """A sibling with the same text that begins in the same moment."""

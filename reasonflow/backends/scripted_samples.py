@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reasonflow.backends.chunk_tokenizer import END_ID, ChunkTokenizer
 from reasonflow.backends.protocol import FinishReason, TokenLogprobs, Tokens
@@ -24,6 +24,10 @@ class Sample:
     finish_reason: FinishReason
     chances: Mapping[int, Chances] = field(default_factory=dict)
     """Of the tokens at these places; the others are certain."""
+    stopped: str | None = None
+    """The stop string that ended it."""
+    unseen: int = 1
+    """Tokens at the end that the text does not show: the end of the turn, or those of the stop string."""
 
 
 class Samples:
@@ -40,9 +44,13 @@ class Samples:
         """
         plain = len(parts) == 1 and isinstance(parts[0], str)
         text = str(parts[0]) if plain else "".join(map(likeliest, parts))
-        for each in stop:
-            text = text.split(each, 1)[0]
+        stopped = min((each for each in stop if each in text), key=text.index, default=None)
+        if stopped is not None:
+            text = text[: text.index(stopped)]
         sample = self._whole(text) if plain else self._joined(parts, len(text))
+        if stopped is not None:
+            unseen = self._tokenizer.encode(stopped)
+            sample = replace(sample, tokens=(*sample.tokens[:-1], *unseen), stopped=stopped, unseen=len(unseen))
         if len(sample.tokens) <= limit:
             return sample
         tokens = sample.tokens[:limit]

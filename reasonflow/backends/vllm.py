@@ -376,7 +376,8 @@ def _all_params(engine: VllmEngine, request: Request, prompt_tokens: int) -> lis
             sample=sample,
             stream=request.stream,
             ceiling=engine.max_tokens_ceiling,
-            keep_special=bool(offered(request.prompt)) and request.sampling.json_schema is None,
+            keep_special=request.sampling.keep_special
+            or (bool(offered(request.prompt)) and request.sampling.json_schema is None),
         )
         for sample in range(request.n)
     ]

@@ -57,6 +57,8 @@ class Update:
     """Generated since the last update of this sample."""
     finished: bool = False
     finish_reason: FinishReason = "stop"
+    stopped: str | None = None
+    """The stop string that ended it."""
     error: str = ""
     """Why the engine gave up on this sample; empty where it did not."""
     whole: bool = False

@@ -106,6 +106,7 @@ class SampleGroup:
             prompt_tokens=self._prompt_tokens if update.prompt_computed else 0,
             cached_tokens=update.cached_tokens,
             finish_reason=update.finish_reason,
+            stopped=update.stopped,
             queued_s=update.queued_s,
             first_token_s=update.first_token_s,
             total_s=update.total_s,

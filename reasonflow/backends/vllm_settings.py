@@ -34,9 +34,9 @@ GPU_BATCHED_TOKENS = 8192
 GPU_UTILIZATION = 0.9
 GPU_COMPILATION = {"mode": 0, "cudagraph_mode": "FULL", "max_cudagraph_capture_size": 512}
 """CUDA graphs without torch.compile: 20 s to the first answer instead of 111 s, decoding within 5 %. Graphs for every
-step of up to 512 tokens, not only for those that decode alone: a branch that joins a shared prefix computes some tens of
-tokens, and each step in which one begins took about 20 ms at 8B instead of 8 (H200). vLLM itself falls back to graphs for
-decoding where the attention backend has no others."""
+step of up to 512 tokens, not only for those that decode alone: a branch that joins a shared prefix computes some tens
+of tokens, and each step in which one begins took about 20 ms at 8B instead of 8 (H200). vLLM itself falls back to
+graphs for decoding where the attention backend has no others."""
 
 _OURS = frozenset({"model", "disable_log_stats", "skip_tokenizer_init"})
 """Engine arguments this backend depends on."""

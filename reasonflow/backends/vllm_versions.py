@@ -283,6 +283,7 @@ class VllmEngine:
             tokens=tuple(part.token_ids),
             finished=True,
             finish_reason=_FINISH_REASONS.get(part.finish_reason, "stop"),
+            stopped=part.stop_reason if isinstance(part.stop_reason, str) else None,
             error="the engine failed on this request" if part.finish_reason == "error" else "",
             cached_tokens=output.num_cached_tokens or 0,
             queued_s=queued_s,

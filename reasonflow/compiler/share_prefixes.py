@@ -76,7 +76,7 @@ def _calls(plan: Plan, given: Sequence[_Value], depth: int, *, beside: bool = Fa
         values.append(inputs[position] if position in inputs else _value(node, args, depth))
         if isinstance(node.op, Generate):
             site = node.op.site
-            if can_share(site.signature, site.style, site.adapter, site.layout.order):
+            if not site.continues and can_share(site.signature, site.style, site.adapter, site.layout.order):
                 yield _Call(node.name, node.op, dict(zip(node.op.fields, args, strict=True)), depth, beside)
             continue
         repeated = isinstance(node.op, (Fork, Each, Loop))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields as dataclass_fields
-from typing import Any
+from typing import Any, ClassVar
 
 import dspy
 from pydantic_core import PydanticUndefined
@@ -52,6 +53,10 @@ class Generate(dspy.Predict):
     of which `min_branches=` must be there: a list with fewer fails its step.
     Outside a plan it runs by itself. Raises UnknownName for an unknown option or field.
     """
+
+    continues: ClassVar[bool] = False
+    """Whether its records are contexts to go on from: see `Continue`."""
+    unmarked: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -104,9 +109,26 @@ class Generate(dspy.Predict):
 
         return await Single(self).arun_alone(kwargs)
 
+    def takes(self, given: Collection[str]) -> tuple[str, ...]:
+        """Names of the inputs of a call that is given these."""
+        return tuple(self.signature.input_fields)
+
+    def default(self, name: str) -> Any:
+        """Of an input that a call is not given. Raises ProgramError where it has none."""
+        default = self.signature.input_fields[name].default
+        if default is PydanticUndefined:
+            raise ProgramError(
+                f"input field {name!r} of {self.signature.signature!r} was not given", fix=f"pass {name}=..."
+            )
+        return default
+
+    def gives(self) -> tuple[str, ...]:
+        """Names of the fields of a record."""
+        return tuple(self.signature.output_fields)
+
 
 def _trace(current: Tracer, site: Generate, kwargs: dict[str, Any]) -> Ref:
-    known = site.signature.input_fields
+    known = site.takes(kwargs)
     config = dict(kwargs.pop("config", None) or {}) if "config" not in known else {}
     width = kwargs.pop("n") if "n" in kwargs and "n" not in known else config.pop("n", site.config.get("n"))
     least = kwargs.pop("min_branches", None) if "min_branches" not in known else None
@@ -119,10 +141,10 @@ def _trace(current: Tracer, site: Generate, kwargs: dict[str, Any]) -> Ref:
                 fix=f"sampling options go into config={{{name!r}: ...}}" if name in _SAMPLING else "",
             )
     _check_settings(config)
-    inputs = {name: kwargs[name] if name in kwargs else _default(site, name) for name in known}
+    inputs = {name: kwargs[name] if name in kwargs else site.default(name) for name in known}
     snapshot = _site(current, site, config)
     n = None if width is None else check_width(width, "n")
-    record = RecordShape(tuple(site.signature.output_fields))
+    record = RecordShape(site.gives())
     shape: Shape = record if n is None else ListShape(record, n)
     op = GenerateOp(snapshot, tuple(inputs), n, check_least(least, n))
     return current.add(op, [current.position(value) for value in inputs.values()], current.path(snapshot.name), shape)
@@ -150,7 +172,7 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
     adapter = current.program.adapter if site.style == "fields" else None
     demos = tuple(site.demos)
     window = site.solution_tokens
-    share = (site.floor_tokens, site.weight)
+    share = (site.floor_tokens, site.weight, site.continues, site.unmarked)
     order = current.program.layout if site.layout == "auto" else site.layout
     key = (name, site.signature, site.style, tuple(map(repr, demos)), sampling, window, site.retries, adapter, share)
     return Site(
@@ -166,6 +188,8 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
         weight=site.weight,
         key=key,
         layout=Layout(order),
+        continues=site.continues,
+        unmarked=site.unmarked,
     )
 
 
@@ -175,15 +199,6 @@ def _reported(lm: Any, logprobs: int | None) -> int | None:
 
     runtime = None if logprobs is None else runtime_behind(lm)
     return logprobs if runtime is None else min(logprobs or 0, runtime.backend.capabilities.top_logprobs) or None
-
-
-def _default(site: Generate, name: str) -> Any:
-    default = site.signature.input_fields[name].default
-    if default is PydanticUndefined:
-        raise ProgramError(
-            f"input field {name!r} of {site.signature.signature!r} was not given", fix=f"pass {name}=..."
-        )
-    return default
 
 
 def check_width(value: Any, what: str) -> int:

@@ -44,6 +44,10 @@ class Site:
     """Content but for the layout: equal keys and layouts make equal calls."""
     layout: Layout = field(default_factory=Layout)
     """The order asked for; what it puts in front is found by `share_prefixes`."""
+    continues: bool = False
+    """Its records are contexts to go on from, and hold the text as it was written."""
+    unmarked: tuple[str, ...] = ()
+    """Texts that its inputs must not contain: marks of the structure that the program reads."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Site) and self.key == other.key and self.layout == other.layout

@@ -13,6 +13,7 @@ from reasonflow.backends.protocol import Completion, Prompt, Request, Sampling
 from reasonflow.errors import BackendError, BranchCancelled, BudgetExceeded
 from reasonflow.language.tracing import Binding
 from reasonflow.plan.nodes import Generate, Node, Site
+from reasonflow.prompts.context import ROOM, ContextTemplate
 from reasonflow.prompts.render import PromptTemplate
 from reasonflow.runtime import joins
 from reasonflow.runtime.allotment import Ask
@@ -83,6 +84,9 @@ class ModelCall:
         self.binding, self.runtime = maker.bindings[site.name], maker.runtimes[site.name]
         self.inputs = {name: flowing(value) for name, value in zip(op.fields, values, strict=True)}
         backend = self.runtime.backend
+        room = self.inputs.pop(ROOM, None) if site.continues else None
+        self._room = None if room is None else max(1, int(room))
+        """Tokens that each sample may write, where its caller says so."""
         self.fitting = Fitting(
             maker.template(site), self.inputs, backend.tokenizer, backend.window, site.sampling.max_tokens
         )
@@ -224,9 +228,13 @@ class ModelCall:
         """The request for these samples, and which of its own samples they are (None: all)."""
         sampling = self._sampling(attempt, samples[0])
         whole = attempt > 0 or samples == list(range(len(samples)))
+        caps = [cap for cap in (granted.cap, self._room) if cap is not None]
+        if caps:
+            own = sampling.max_tokens
+            sampling = replace(sampling, max_tokens=min(caps if own is None else (*caps, own)))
         request = Request(
             prompt=granted.prompt,
-            sampling=sampling if granted.cap is None else replace(sampling, max_tokens=granted.cap),
+            sampling=sampling,
             n=1 if attempt else len(samples) if whole else self.drawn,
             priority=self.binding.priority,
             label=self.name,
@@ -266,7 +274,7 @@ class ModelCall:
 
     def _limit(self, prompt: Prompt, cap: int | None) -> int | None:
         """Output tokens a sample can write at most; None where neither a cap nor a window is known."""
-        return output_limit(self.runtime.backend, prompt, self.maker.own_cap(self.op.site), cap)
+        return output_limit(self.runtime.backend, prompt, self.maker.own_cap(self.op.site), cap, self._room)
 
     def _new_draw(
         self,
@@ -369,6 +377,7 @@ def _unread(record: Any) -> bool:
 
 
 @lru_cache(maxsize=512)
-def template(site: Site) -> PromptTemplate:
+def template(site: Site) -> PromptTemplate | ContextTemplate:
     """The compiled prompt of a site: sites compare by content."""
-    return PromptTemplate(site.signature, site.style, site.demos, site.adapter, site.layout)
+    prompt = PromptTemplate(site.signature, site.style, site.demos, site.adapter, site.layout)
+    return ContextTemplate(prompt, site.unmarked) if site.continues else prompt

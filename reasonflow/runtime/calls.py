@@ -13,6 +13,7 @@ from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import BackendError
 from reasonflow.language.tracing import Binding
 from reasonflow.plan.nodes import Call, Generate, Node, Site
+from reasonflow.prompts.context import ContextTemplate
 from reasonflow.prompts.render import PromptTemplate
 from reasonflow.runtime.allotment import Allotter
 from reasonflow.runtime.call import Made, ModelCall, TracedCalls, template
@@ -46,10 +47,10 @@ class CallMaker:
     allotter: Allotter
     prices: Prices
 
-    _templates: dict[int, PromptTemplate] = field(default_factory=dict)
+    _templates: dict[int, PromptTemplate | ContextTemplate] = field(default_factory=dict)
     """By the identity of the site: its hash covers all of its content, and took as long as a short prompt."""
 
-    def template(self, site: Site) -> PromptTemplate:
+    def template(self, site: Site) -> PromptTemplate | ContextTemplate:
         """The compiled prompt of a site of this run's plan."""
         found = self._templates.get(id(site))
         if found is None:

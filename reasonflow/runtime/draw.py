@@ -108,7 +108,7 @@ class Draw:
         if self.opened is None:
             self.opened = opened(self.prompt, self.runtime)
         self.run.cache.see(self.runtime.scheduler.footprints)
-        record, repairs, failure = read(self.site, completion, self.runtime, opened=self.opened)
+        record, repairs, failure = read(self.site, completion, self.runtime, self.prompt, opened=self.opened)
         indices = self.indices(sample)
         span = self.run.add(
             self.node,

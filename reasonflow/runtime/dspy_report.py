@@ -35,7 +35,7 @@ def report(made: Sequence[Made | TracedCalls], plan: Plan, traced: Traced, *, sp
                 _append(trace, longest, entry)
             continue
         fields = [record.fields for record in call.records if not isinstance(record, Hole)]
-        if trace is not None and fields:
+        if trace is not None and fields and not call.site.continues:  # which answers no signature
             prediction = dspy.Prediction.from_completions(fields, signature=call.site.signature)
             _append(trace, longest, (call.binding.predictor, dict(call.inputs), prediction))
         if not spending:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from reasonflow.backends.protocol import Prompt, Tokenizer
+from reasonflow.prompts.context import ContextTemplate
 from reasonflow.prompts.render import PromptTemplate
 
 _LEAST = 16
@@ -25,7 +26,7 @@ class Fitting:
 
     def __init__(
         self,
-        template: PromptTemplate,
+        template: PromptTemplate | ContextTemplate,
         inputs: Mapping[str, Any],
         tokenizer: Tokenizer | None,
         window: int | None,

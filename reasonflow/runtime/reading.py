@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -9,6 +10,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from reasonflow.backends.protocol import Completion, Prompt
 from reasonflow.plan.nodes import Site
+from reasonflow.prompts.context import Context, ContextPrompt, continued
 from reasonflow.prompts.parse import parse
 from reasonflow.prompts.styles import answer_field
 from reasonflow.prompts.thinking import opens_thought
@@ -23,9 +25,12 @@ def opened(prompt: Prompt, runtime: Runtime) -> bool:
 
 
 def read(
-    site: Site, completion: Completion, runtime: Runtime, *, opened: bool
+    site: Site, completion: Completion, runtime: Runtime, prompt: Prompt, *, opened: bool
 ) -> tuple[Record | None, tuple[str, ...], AdapterParseError | None]:
     """The record in a completion's text, the repairs it took, and the adapter's error where there is no record."""
+    if isinstance(prompt, ContextPrompt):
+        context, exact = continued(replace(prompt.context, window=runtime.backend.window), completion)
+        return written(context, prompt.context, completion), () if exact else ("its text was encoded again",), None
     tokenizer = runtime.backend.tokenizer
     try:
         parsed = parse(
@@ -43,6 +48,13 @@ def read(
     if site.solution_tokens is not None and completion.output_tokens > site.solution_tokens and tokenizer is not None:
         solution = tokenizer.decode(tokenizer.encode(parsed.text)[-site.solution_tokens :])  # its end holds the answer
     return Record(parsed.fields, parsed.text, parsed.thinking, solution), parsed.repairs, None
+
+
+def written(context: Context, before: Context, completion: Completion) -> Record:
+    """What a call gives that continues a context: see `rf.Continue`."""
+    cut = completion.finish_reason == "length"
+    fields = {"context": context, "stopped": completion.stopped, "cut": cut}
+    return Record(fields, context.since(before)[1])
 
 
 def flowing(value: Any) -> Any:

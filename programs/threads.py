@@ -1,0 +1,158 @@
+"""ThreadWeaver (arXiv 2512.07843): the model plans threads, the engine writes them side by side, the model goes on.
+
+What a model wrote is continued as it is, token by token, so that threads and joins find all before them in the
+engine's cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, get_args
+
+import dspy
+
+import reasonflow as rf
+from reasonflow.errors import InputError, UnknownName
+from reasonflow.language.signatures import read_signature
+from reasonflow.programs.refinement import extended
+from reasonflow.programs.seams import CODE, PAPER, PATHS
+from reasonflow.programs.thread_machine import Machine
+from reasonflow.runtime.load import load
+
+Mode: TypeAlias = Literal["parallel", "autoregressive", "auto"]
+Form: TypeAlias = Literal["code", "paper"]
+Spelling: TypeAlias = Literal["threadweaver", "multiverse"]
+
+BUSY = 0.5
+"""Load of the engine from which on "auto" writes in one go: threads need slots that a busy engine does not have."""
+NESTED_BLOCKS = 2
+"""Blocks in one thread at most, where blocks may stand inside each other."""
+
+TASK = "Work on independent parts in parallel threads."
+_TOLD = """Solve the problem. Where parts of it do not need each other, plan them first, in this form and with nothing
+else in it:
+
+<Parallel>
+<{plan}>
+<Outline>1: what the first thread is to find</Outline>
+<Outline>2: what the second thread is to find</Outline>
+</{plan}>
+
+Each thread is then written by itself and does not see the others: <{thread}>, its number, a colon, its work,
+</{thread}>. Behind all of them write </Parallel>, put their results together and finish the solution. Where every
+step needs the one before it, solve the problem without any of this."""
+
+
+class ThreadWeaver(rf.Program):
+    """A model writes until it has planned threads; they are written side by side, and it goes on behind all of them.
+
+    For models that are trained to plan threads. What they write with tags that do not fit is read as well as it can be,
+    and the run record tells every repair. The output has `trajectory`, the whole text, beside the signature's fields.
+
+    threads: of a block, at most; outlines beyond it are left out, and the run record says so.
+    blocks: one behind the other, at most (the released controller allows 32 rounds).
+    tokens: of the whole trajectory with its prompt, threads included; None: the engine's window.
+    mode: "parallel"; "autoregressive": in one go, tags and all, the better way on an engine that is busy anyway;
+        "auto": parallel while the engine's load is below one half.
+    dialect: "multiverse" has its tags, blocks inside each other, and a conclusion (arXiv 2506.09991). Its own engine
+        joins caches at equal positions; here texts are joined, an approximation, and the run record says so.
+    form: where paper and released code differ. "code": the model itself ends a block, and threads follow each other
+        without a break. "paper": a thread a line, and the block is ended for the model.
+    prompted: for models that are not trained for it: the prompt tells the form. The run record says so; a report must
+        not mix the two.
+    rescue: where no answer comes of it, the problem is solved in one go, as the released controller does after a
+    failure. strict: a malformed trajectory raises ProgramError instead.
+    """
+
+    def __init__(
+        self,
+        signature: str | type[dspy.Signature] = "problem -> answer",
+        threads: int = 8,
+        blocks: int = 32,
+        *,
+        tokens: int | None = None,
+        mode: Mode = "parallel",
+        dialect: Spelling = "threadweaver",
+        form: Form = "code",
+        prompted: bool = False,
+        rescue: bool = True,
+        strict: bool = False,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        for name, number in (("threads", threads), ("blocks", blocks), ("tokens", tokens)):
+            if number is not None and number < 1:
+                raise InputError(f"{name}={number} leaves nothing to write", fix="give a whole number from 1 up")
+        for name, value, known in (("mode", mode, Mode), ("dialect", dialect, Spelling), ("form", form, Form)):
+            if value not in get_args(known):
+                raise UnknownName.among(name, value, get_args(known))
+        seams = PATHS if dialect == "multiverse" else PAPER if form == "paper" else CODE
+        notes = [*(["prompted, not trained"] if prompted else [])]
+        if dialect == "multiverse":
+            notes.append("texts are joined: an approximation of Multiverse")
+        task = read_signature(signature)
+        told = _TOLD.format(plan=seams.dialect.plan, thread=seams.dialect.thread) if prompted else TASK
+        nested = seams.dialect.depth > 1
+        self.signature = task
+        self.trunk = rf.Continue(
+            extended(task, told, {}), style="boxed", stop=seams.planned, unmarked=seams.marks, config=config
+        )
+        self.thread = rf.Continue(stop=(seams.closed, seams.planned) if nested else seams.closed, config=config)
+        if prompted and rescue:
+            self.plain = rf.Generate(task, style="boxed", config=config)
+        self.threads = rf.Choice(threads)
+        self.blocks = rf.Choice(blocks)
+        self.mode = mode
+        self.rescue = rescue
+        self.machine = Machine(
+            seams=seams, signature=self.trunk.signature, tokens=tokens, strict=strict, notes=tuple(notes)
+        )
+
+    def plan(self, **inputs: Any) -> Any:
+        def woven() -> Any:
+            return self._woven(self.trunk(**inputs), self.trunk, 1)
+
+        def in_one_go() -> Any:
+            return self.trunk(**inputs, config={"stop": ()})
+
+        machine = self.machine
+        if self.mode == "auto":
+            last = rf.when(rf.call(quiet), woven, in_one_go)
+        else:
+            last = woven() if self.mode == "parallel" else in_one_go()
+        found = rf.call(machine.read, last)
+        if not self.rescue:
+            return rf.answer(found)
+
+        def rescued() -> Any:
+            rf.call(rf.note, "no answer came of it: solved in one go")
+            plain = getattr(self, "plain", None)
+            return rf.call(machine.read, in_one_go()) if plain is None else plain(**inputs)
+
+        return rf.answer(rf.when(rf.call(machine.answered, found), lambda: found, rescued))
+
+    def _woven(self, begun: Any, site: rf.Continue, depth: int) -> Any:
+        """A text with all the blocks that it plans, to its end. begun: its first record."""
+        machine = self.machine
+
+        def block(last: Any) -> Any:
+            branches = rf.call(machine.fork, last, int(self.threads))
+            threads = rf.each(branches.contexts, lambda after: thread(after, branches.room), cap=self.threads)
+            joined = rf.call(machine.join, last, branches, threads)
+            return rf.when(
+                joined.over, lambda: rf.call(machine.end, joined.context), lambda: site(after=joined.context)
+            )
+
+        def thread(after: Any, room: Any) -> Any:
+            begun = self.thread(after=after, room=room)
+            return self._woven(begun, self.thread, depth + 1) if depth < machine.seams.dialect.depth else begun
+
+        most = self.blocks if depth == 1 else NESTED_BLOCKS
+        return rf.when(
+            rf.call(machine.plans, begun),
+            lambda: rf.loop(block, begun, until=machine.finished, max_rounds=most),
+            lambda: begun,
+        )
+
+
+def quiet() -> bool:
+    """Whether the engine has room for threads."""
+    return load() < BUSY

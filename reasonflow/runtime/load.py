@@ -1,0 +1,17 @@
+"""How busy the engine of a run is, for functions that arrange their work by it."""
+
+from __future__ import annotations
+
+from reasonflow.runtime.ambient import ambient
+
+
+def load() -> float:
+    """Samples that the engine of this run decodes or has waiting, over those that it decodes at once; 0 outside a run.
+
+    For functions in `rf.call`. Calls of other programs on the same engine count, calls of other processes do not.
+    """
+    inside = ambient().inside
+    if inside is None:
+        return 0.0
+    runtime = inside.home
+    return (runtime.scheduler.running + runtime.scheduler.waiting) / runtime.backend.max_running
