@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import dspy
+from dspy.utils.exceptions import AdapterParseError
 
 import reasonflow as rf
 from reasonflow.programs.seams import Seams
@@ -17,9 +18,11 @@ from reasonflow.programs.trajectories import parse, planned
 from reasonflow.prompts.answers import extract_answer
 from reasonflow.prompts.context import Context
 from reasonflow.prompts.parse import parse as parse_answer
-from reasonflow.prompts.styles import answer_field
+from reasonflow.prompts.styles import Style, answer_field
 from reasonflow.runtime.values import Hole, Record
 
+RESCUED = "no answer came of it: solved in one go"
+"""What the record says of a run whose trajectory was given up."""
 FEWEST = 30
 """Tokens left for each thread below which none is begun (Multiverse's guard)."""
 _FINISH = 4
@@ -50,7 +53,8 @@ class Machine:
 
     seams: Seams
     signature: type[dspy.Signature]
-    """Says how the answer is read."""
+    style: Style
+    """How an answer of the signature is read."""
     tokens: int | None = None
     """Of a whole trajectory with its prompt; None: the engine's window."""
     strict: bool = False
@@ -121,12 +125,32 @@ class Machine:
             rf.note(note, repair=False)
         for repair in parse(text, self.seams.dialect, strict=self.strict).repairs:
             rf.note(f"at character {repair.at}: {repair.what}")
-        parsed = parse_answer(self.signature, "boxed", text, "length" if record.cut else "stop")
-        fields, name = dict(parsed.fields), answer_field(self.signature)
-        if fields[name] is None and (inside := extract_answer(text)).repair is None:
-            rf.note("the answer stands inside the thinking")
+        return self.so_far(record)
+
+    def so_far(self, record: Any) -> Record:
+        """The same without a word about its structure, which need not be whole yet."""
+        text = record.context.text
+        return Record({**self._fields(text, cut=record.cut), "trajectory": text}, text)
+
+    def _fields(self, text: str, *, cut: bool) -> dict[str, Any]:
+        """The signature's outputs; None where the text does not hold them."""
+        try:
+            fields = dict(parse_answer(self.signature, self.style, text, "length" if cut else "stop").fields)
+        except AdapterParseError as error:
+            rf.note(f"its fields could not be read: {error}"[:200], repair=False)
+            return dict.fromkeys(self.signature.output_fields)
+        name = answer_field(self.signature)
+        if self.style == "boxed" and fields[name] is None and (inside := extract_answer(text)).repair is None:
+            rf.note("the answer stands inside the thinking", repair=False)
             fields.update({key: inside.answer if key == name else inside.reasoning for key in fields})
-        return Record({**fields, "trajectory": text}, text, parsed.thinking, parsed.text)
+        return fields
+
+    def rescued(self, record: Any) -> Record:
+        """The answer of a solution in one go, which a trajectory without an answer is given up for."""
+        rf.note(RESCUED)
+        if "context" in record:
+            return self.read(record)
+        return Record({**record.fields, "trajectory": record.full_text}, record.full_text, record.thinking)
 
     def answered(self, record: Record) -> bool:
         """Whether an answer was found."""

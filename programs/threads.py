@@ -92,28 +92,34 @@ class ThreadWeaver(rf.Program):
         told = _TOLD.format(plan=seams.dialect.plan, thread=seams.dialect.thread) if prompted else TASK
         nested = seams.dialect.depth > 1
         self.signature = task
-        self.trunk = rf.Continue(
-            extended(task, told, {}), style="boxed", stop=seams.planned, unmarked=seams.marks, config=config
-        )
+        self.trunk = rf.Continue(extended(task, told, {}), stop=seams.planned, unmarked=seams.marks, config=config)
         self.thread = rf.Continue(stop=(seams.closed, seams.planned) if nested else seams.closed, config=config)
         if prompted and rescue:
-            self.plain = rf.Generate(task, style="boxed", config=config)
+            self.plain = rf.Generate(task, config=config)
         self.threads = rf.Choice(threads)
         self.blocks = rf.Choice(blocks)
         self.mode = mode
         self.rescue = rescue
         self.machine = Machine(
-            seams=seams, signature=self.trunk.signature, tokens=tokens, strict=strict, notes=tuple(notes)
+            seams=seams,
+            signature=self.trunk.signature,
+            style=self.trunk.style,
+            tokens=tokens,
+            strict=strict,
+            notes=tuple(notes),
         )
 
     def plan(self, **inputs: Any) -> Any:
+        machine = self.machine
+
         def woven() -> Any:
-            return self._woven(self.trunk(**inputs), self.trunk, 1)
+            begun = self.trunk(**inputs)
+            rf.answer(rf.call(machine.so_far, begun))  # all that a budget may leave
+            return self._woven(begun, self.trunk, 1)
 
         def in_one_go() -> Any:
             return self.trunk(**inputs, config={"stop": ()})
 
-        machine = self.machine
         if self.mode == "auto":
             last = rf.when(rf.call(quiet), woven, in_one_go)
         else:
@@ -123,9 +129,8 @@ class ThreadWeaver(rf.Program):
             return rf.answer(found)
 
         def rescued() -> Any:
-            rf.call(rf.note, "no answer came of it: solved in one go")
             plain = getattr(self, "plain", None)
-            return rf.call(machine.read, in_one_go()) if plain is None else plain(**inputs)
+            return rf.call(machine.rescued, in_one_go() if plain is None else plain(**inputs))
 
         return rf.answer(rf.when(rf.call(machine.answered, found), lambda: found, rescued))
 

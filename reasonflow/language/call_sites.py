@@ -57,6 +57,7 @@ class Generate(dspy.Predict):
     continues: ClassVar[bool] = False
     """Whether its records are contexts to go on from: see `Continue`."""
     unmarked: tuple[str, ...] = ()
+    begins: bool = True
 
     def __init__(
         self,
@@ -190,6 +191,7 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
         layout=Layout(order),
         continues=site.continues,
         unmarked=site.unmarked,
+        begins=site.begins,
     )
 
 

@@ -241,7 +241,8 @@ def answering(plan: Plan) -> frozenset[int]:
             stack = list(node.args)
             while stack:
                 position = stack.pop()
-                if isinstance(plan.nodes[position].op, PURE):
+                op = plan.nodes[position].op
+                if isinstance(op, PURE) or (isinstance(op, Call) and not op.cap):
                     stack.extend(plan.nodes[position].args)
                 else:
                     found.add(position)

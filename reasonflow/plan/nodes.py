@@ -48,6 +48,8 @@ class Site:
     """Its records are contexts to go on from, and hold the text as it was written."""
     unmarked: tuple[str, ...] = ()
     """Texts that its inputs must not contain: marks of the structure that the program reads."""
+    begins: bool = True
+    """It has a prompt of its own; what only goes on from contexts has none."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Site) and self.key == other.key and self.layout == other.layout

@@ -271,9 +271,11 @@ class _Work:
         if site.name not in self._templates:
             backend = self.backends[site.name]
             tokenizer = None if backend is None else backend.tokenizer
-            bare = (dict.fromkeys(site.signature.input_fields, nothing) for nothing in (None, ""))
+            bare = (
+                [dict.fromkeys(site.signature.input_fields, nothing) for nothing in (None, "")] if site.begins else []
+            )
             sizes = [Fitting(template(site), inputs, tokenizer, None, None).whole_tokens for inputs in bare]
-            self._templates[site.name] = min(sizes)
+            self._templates[site.name] = min(sizes, default=0)
         return self._templates[site.name]
 
     def _likely(self, extent: Extent) -> dict[str, float]:

@@ -111,7 +111,7 @@ def costs_of(backends: Mapping[str, Backend]) -> Costs:
     @cache
     def template_tokens(site: Site) -> int:
         backend = backends.get(site.name)
-        if backend is None:
+        if backend is None or not site.begins:
             return 0
         empty = dict.fromkeys(site.signature.input_fields, "")
         return Fitting(template(site), empty, backend.tokenizer, None, None).whole_tokens

@@ -151,7 +151,7 @@ async def a_text_follows_its_json_schema(make: Make) -> None:
 
 @law
 async def a_stop_string_ends_the_text_before_it(make: Make) -> None:
-    """A text ends before the first stop string, which is not part of it."""
+    """A text ends before the first stop string, which is not part of it; the token ids, if there are any, hold it."""
     backend = make()
     request = _request(backend, "What is the capital of France? Answer in a sentence.", max_tokens=24, temperature=0.0)
     (whole,) = await backend.generate(request)
@@ -161,6 +161,9 @@ async def a_stop_string_ends_the_text_before_it(make: Make) -> None:
         return  # nothing to stop at
     (cut,) = await backend.generate(replace(request, sampling=replace(request.sampling, stop=(stop,))))
     hold(stop not in cut.text, f"{cut.text!r} was to end before {stop!r}")
+    hold(cut.stopped in (None, stop), f"{stop!r} ended the text, not {cut.stopped!r}")
+    if cut.tokens and cut.stopped is not None and backend.tokenizer is not None:
+        hold(stop in backend.tokenizer.decode(cut.tokens), f"the token ids end before {stop!r}")
 
 
 @law

@@ -28,7 +28,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "rsa k=1": ("rsa", {"n": 3, "k": 1, "rounds": 2}),
     "sequential_refine": ("sequential_refine", {"rounds": 2}),
     "sequential_refine analyse": ("sequential_refine", {"rounds": 2, "analyse": True}),
+    "threads": ("threads", {"threads": 2}),
+    "threads prompted": ("threads", {"threads": 2, "prompted": True}),
 }
+FEWER = ("threads", "threads prompted")
+"""They make as many calls as the model plans."""
 
 
 def make(variant: str, signature: Any = "problem -> answer", **more: Any) -> Any:
@@ -56,7 +60,8 @@ def test_no_run_exceeds_its_bound_and_all_are_explained(variant: str) -> None:
         out = program(problem="1 + 1?")
     assert out.answer == "2"
     assert out.run.complete
-    assert out.run.usage.calls == bound.calls
+    assert out.run.usage.calls <= bound.calls
+    assert (out.run.usage.calls < bound.calls) == (variant in FEWER)
     assert out.run.failures == []
 
 
@@ -109,6 +114,8 @@ def test_dspys_bootstrapping_teaches_it(variant: str) -> None:
             make(variant), trainset=trainset
         )
         assert taught(problem="new?").answer == "2"
+    if variant in FEWER:  # the calls of `Continue` answer no signature
+        return
     for name, predictor in taught.named_predictors():
         assert any(demo.get("augmented") for demo in predictor.demos), name
 
