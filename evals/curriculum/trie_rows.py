@@ -1,0 +1,104 @@
+"""`python -m reasonflow.evals.curriculum.trie_rows`: lessons as rows for trie-based fine-tuning.
+
+Threaded lessons are rows of a chat and a text, whose units the fine-tuning finds; all others keep the model what it
+was, and are rows of token ids with a unit for each span that is to be learned. Both forms are those that
+`reasonflow.optimizers.trie_sft` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any
+
+import typer
+
+from reasonflow.errors import ReasonFlowError
+from reasonflow.evals.curriculum.embedded import EMBEDDED
+from reasonflow.evals.curriculum.lessons import Teacher
+from reasonflow.evals.tasks.graph import Graph
+from reasonflow.evals.tasks.problems import item, parse_source
+from reasonflow.evals.tasks.solutions import threads_pay
+
+THREADED = 0.6
+"""Share of threaded rows where nobody says otherwise."""
+
+
+def rows(count: int, *, threaded: float = THREADED, stage: str = "refine", seed: int = 0) -> Iterator[dict[str, Any]]:
+    """So many rows; another seed gives others, of problems that no evaluation asks.
+
+    threaded: share of rows in threads. stage: of the curriculum that the others are of.
+    """
+    random = Random(f"trie/{stage}/{seed}")
+    woven, others = _threaded(random, seed), _others(stage, seed)
+    for _ in range(count):
+        yield next(woven) if random.random() < threaded else next(others)
+
+
+def _threaded(random: Random, seed: int) -> Iterator[dict[str, Any]]:
+    source, teacher, number = parse_source(f"graphmath:threads,split=train,seed={seed}"), Teacher(random), 0
+    while True:
+        found = item(source, number)
+        number += 1
+        if isinstance(found.content, Graph) and threads_pay(found.content):
+            lesson = teacher.thread(found)
+            yield {"messages": list(lesson.messages), "text": "".join(piece.text for piece in lesson.completion)}
+
+
+def _others(stage: str, seed: int) -> Iterator[dict[str, Any]]:
+    for example in EMBEDDED.examples(stage, seed):
+        tokens, first = list(example.tokens), example.learned[0][0]
+        units = [{"context": tokens[:start], "completion": tokens[start:end]} for start, end in example.learned]
+        yield {"prompt": tokens[:first], "units": units}
+
+
+def _write(file: Path, count: int, threaded: float, stage: str, seed: int) -> None:
+    beside = file.with_suffix(".part")
+    with beside.open("w", encoding="utf-8") as out:
+        for row in rows(count, threaded=threaded, stage=stage, seed=seed):
+            out.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+    beside.replace(file)
+
+
+def main(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where rows-0.jsonl, rows-1.jsonl, ... go.")],
+    count: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000,
+    threaded: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of threaded rows.")] = THREADED,
+    stage: Annotated[str, typer.Option(help="Of the curriculum that the other rows are of.")] = "refine",
+    seed: Annotated[int, typer.Option(help="Equal seeds and workers give equal rows.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes, a file each; all cores if not given.")] = None,
+) -> None:
+    """Write lessons of the built-in model as rows for `python -m reasonflow.optimizers.trie_sft --data`.
+
+    Example:
+
+      python -m reasonflow.evals.curriculum.trie_rows --out runs/rows --count 2000
+    """
+    processes = min(count, workers or len(os.sched_getaffinity(0)))
+    next(_others(stage, seed))  # an unknown stage is refused here
+    out.mkdir(parents=True, exist_ok=True)
+    parts = [
+        (out / f"rows-{part}.jsonl", len(range(part, count, processes)), threaded, stage, seed * processes + part)
+        for part in range(processes)
+    ]
+    with get_context("spawn").Pool(processes) as pool:
+        pool.starmap(_write, parts)
+    print(f"{count:,} rows in {processes} files: {out}", file=sys.stderr)
+
+
+def cli() -> None:
+    """The command, with this package's errors as plain messages."""
+    try:
+        typer.run(main)
+    except ReasonFlowError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    cli()
