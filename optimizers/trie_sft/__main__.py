@@ -21,13 +21,14 @@ _AS_PUBLISHED = Settings()
 def main(
     model: Annotated[str, typer.Option(metavar="DIR|embedded", help="A folder, or a built-in model.")] = "embedded",
     data: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="JSON lines, in one of two forms; several if repeated.")
+        list[Path] | None, typer.Option(metavar="FILE...", help="JSON lines, in one of two forms; several files.")
     ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files of data.")] = None,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Checkpoint, report, model; the same command goes on there.")
     ] = Path("runs/trie-sft"),
     epochs: Annotated[int, typer.Option(help="Times that all data is read.")] = _AS_PUBLISHED.epochs,
-    lr: Annotated[float, typer.Option(help="Learning rate; adapters take ten times as much.")] = _AS_PUBLISHED.lr,
+    lr: Annotated[float, typer.Option(help="Learning rate; adapters usually take a higher one.")] = _AS_PUBLISHED.lr,
     batch: Annotated[int, typer.Option(help="Trajectories to an update.")] = _AS_PUBLISHED.batch,
     row_tokens: Annotated[
         int, typer.Option(help="Tokens read at once; longer trajectories are left out.")
@@ -62,10 +63,10 @@ def main(
 
       {"messages": [{"role": "user", "content": "..."}], "text": "<Parallel>..."}
 
-      {"prompt": [ids], "units": [{"context": [ids], "completion": [ids]}, ...]}
+      {"prompt": [1, 2], "units": [{"context": [1, 2], "completion": [3, 4]}, ...]}
 
     A context holds all ids that were sent, the prompt first. Lines that say "correct": false or "well_formed": false
-    are left out, malformed texts and those longer than a row too, and all are counted.
+    are left out, malformed texts and those longer than a row or than the model's window too; all are counted.
 
     Examples:
 
@@ -73,7 +74,7 @@ def main(
 
       python -m reasonflow.optimizers.trie_sft --model Qwen3-0.6B --data threads.jsonl --epochs 8 --seconds 3000
 
-      python -m reasonflow.optimizers.trie_sft --data a.jsonl --data b.jsonl --lora-rank 16 --lr 1e-4 --row-tokens 8192
+      python -m reasonflow.optimizers.trie_sft --data a.jsonl b.jsonl --lora-rank 16 --lr 1e-4 --row-tokens 8192
     """
     from transformers.utils.logging import disable_progress_bar
 
@@ -89,7 +90,8 @@ def main(
 
         _print(run_smoke(out / "smoke", say, settings=replace(SETTINGS, seed=seed), seconds=seconds), as_json=as_json)
         return
-    if not data:
+    files = [*(data or ()), *(more or ())]
+    if not files:
         raise InputError("there is no data to train on", fix="give --data FILE, or --smoke")
     settings = Settings(
         epochs=epochs,
@@ -101,7 +103,7 @@ def main(
         dtype=dtype,
         seed=seed,
     )
-    training = TrieSFT(model, data, out, settings, device=device, save_every=save_every, say=say)
+    training = TrieSFT(model, files, out, settings, device=device, save_every=save_every, say=say)
     training.fit(seconds=None if seconds is None else max(0.0, STARTED + seconds - time.monotonic()))
     _print({**training.report(), "exported": str(training.export())}, as_json=as_json)
 
@@ -114,9 +116,12 @@ def _print(report: dict[str, Any], *, as_json: bool) -> None:
     if loss:
         print(f"loss {loss[0]:.4f} to {loss[-1]:.4f} in {len(loss)} steps of {report['steps_in_all']}")
     print(
-        f"an epoch is {epoch['tokens']:,} tokens: {epoch['saved_share']:.0%} saved against each unit alone"
-        f" ({epoch['tokens_of_units_alone']:,}), {epoch['saved_share_of_longest_sequences']:.0%} against the units alone"
-        f" that no other goes on from ({epoch['tokens_of_longest_sequences']:,})"
+        f"an epoch is {epoch['tokens']:,} tokens; each unit alone would be {epoch['tokens_of_units_alone']:,},"
+        f" {epoch['saved_share']:.0%} are saved"
+    )
+    print(
+        f"the units that no other goes on from would be {epoch['tokens_of_longest_sequences']:,} tokens alone,"
+        f" {epoch['saved_share_of_longest_sequences']:.0%} are saved"
     )
     if "equivalence" in report:
         found = report["equivalence"]

@@ -61,6 +61,8 @@ class Reader:
     dialect: Dialect
     longest: int
     """Tokens of a trie at most."""
+    window: int | None
+    """Tokens that the model was made for; None where its files do not say."""
 
     def read(self, sources: Iterable[Source]) -> Data:
         """All rows of all sources. Raises InputError for a row that is wrong, and where nothing is left to train on."""
@@ -98,7 +100,11 @@ class Reader:
         else:
             units = tuple(self._units(row, where))
         trie = flatten(units)
-        return trie if len(trie) <= self.longest else f"longer than {self.longest:,} tokens"
+        if len(trie) > self.longest:
+            return f"longer than {self.longest:,} tokens"
+        if self.window is not None and int(trie.depth.max()) >= self.window:
+            return f"outside of the model's window of {self.window:,} tokens"
+        return trie
 
     def _prompt(self, row: Mapping[str, Any], where: str) -> tuple[int, ...]:
         messages, text = row.get("messages"), row["text"]

@@ -12,7 +12,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from reasonflow.optimizers.trie_sft.attention import block_mask, dense_mask
+from reasonflow.optimizers.trie_sft.attention import FLEX, block_mask, dense_mask
 from reasonflow.optimizers.trie_sft.rows import Row
 
 _AT_ONCE = 2048
@@ -21,8 +21,8 @@ _AT_ONCE = 2048
 
 def hidden_states(model: Any, row: Row) -> Tensor:
     """(width, hidden) of a row, each token having seen its ancestors. model: a causal LM, its row on its device."""
-    flexible = row.tokens.device.type == "cuda"
-    mask = block_mask(row.exits) if flexible else dense_mask(row.exits)
+    flexible, on_gpu = model.config._attn_implementation == FLEX, row.tokens.device.type == "cuda"
+    mask = block_mask(row.exits, compiled=on_gpu) if flexible else dense_mask(row.exits)
     hidden: Tensor = model.model(
         input_ids=row.tokens, attention_mask=mask, position_ids=row.positions, use_cache=False
     ).last_hidden_state

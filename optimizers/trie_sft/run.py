@@ -218,6 +218,7 @@ class TrieSFT:
             vocabulary=int(self.files.config["vocab_size"]),
             dialect=DIALECTS[self.settings.dialect],
             longest=self.settings.row_tokens,
+            window=self.files.window,
         )
         data = reader.read(sources)
         skipped = ", ".join(f"{count} {reason}" for reason, count in data.dropped.items()) or "none"

@@ -14,7 +14,7 @@ from reasonflow.optimizers.trie_sft.sums import trajectories
 from reasonflow.optimizers.trie_sft.units import units_of
 
 SETTINGS = Settings(epochs=2, lr=5e-4, batch=8, row_tokens=2048, warmup=0.1)
-TRAJECTORIES = 40
+TRAJECTORIES = 32
 _CHECKED = 3
 """Trajectories whose units are compared."""
 
