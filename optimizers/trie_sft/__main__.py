@@ -88,7 +88,10 @@ def main(
         from reasonflow.optimizers.trie_sft.smoke import SETTINGS
         from reasonflow.optimizers.trie_sft.smoke import smoke as run_smoke
 
-        _print(run_smoke(out / "smoke", say, settings=replace(SETTINGS, seed=seed), seconds=seconds), as_json=as_json)
+        report = run_smoke(out / "smoke", say, settings=replace(SETTINGS, seed=seed), seconds=seconds)
+        _print(report, as_json=as_json)
+        if not report["equivalence"]["holds"]:
+            raise typer.Exit(1)
         return
     files = [*(data or ()), *(more or ())]
     if not files:

@@ -61,6 +61,29 @@ def test_what_was_stopped_twice_ends_in_the_same_weights(folder: Path, tmp_path:
     assert training(folder, tmp_path / "parts", settings).fit()
 
 
+def test_an_update_is_as_large_as_the_rate_and_its_gradient_is_clipped(folder: Path, tmp_path: Path) -> None:
+    def update(scale: float, clip: float) -> tuple[float, float]:
+        run = training(folder, tmp_path, replace(SETTINGS, clip=clip))
+        before = weights(run)
+        run.learner.step([row_of(run.data.tries[:2])], scale)
+        gradients = [weight.grad.norm() for weight in run.learner.model.parameters()]
+        return max(float((weights(run)[name] - before[name]).abs().max()) for name in before), float(
+            torch.stack(gradients).norm()
+        )
+
+    (full, norm), (half, _), (none, _), (_, clipped) = (
+        update(1, 1e9),
+        update(0.5, 1e9),
+        update(0, 1e9),
+        update(1, 0.1),
+    )
+    assert full == pytest.approx(SETTINGS.lr, rel=0.05)  # Adam's first update is the rate, whatever the gradient
+    assert half == pytest.approx(full / 2, rel=0.05)
+    assert none == 0
+    assert norm > 0.2
+    assert clipped == pytest.approx(0.1, rel=0.01)
+
+
 def test_epochs_have_orders_of_their_own_and_read_everything_once(folder: Path, tmp_path: Path) -> None:
     run, other = training(folder, tmp_path), training(folder, tmp_path, replace(SETTINGS, seed=1))
     orders = [[number for step in range(3 * epoch, 3 * epoch + 3) for number in run._batch(step)] for epoch in range(3)]

@@ -89,6 +89,10 @@ def test_a_root_is_not_learned() -> None:
     assert flatten([Unit((), (1, 2))]).learned.tolist() == [False, True]
 
 
+def test_a_later_unit_may_learn_what_the_first_was_told() -> None:
+    assert flatten([Unit((1, 2), (3,)), Unit((1,), (2,))]).learned.tolist() == [False, True, True]
+
+
 def test_a_small_trie_by_hand() -> None:
     flat = flatten([Unit((1,), (2, 3, 4)), Unit((1, 2), (5,)), Unit((1, 2, 3), (4,)), Unit((1, 2, 5), (6,))])
     assert flat.tokens.tolist() == [1, 2, 3, 4, 5, 6]
