@@ -13,7 +13,7 @@ from typing import Protocol
 
 from reasonflow.backends.protocol import Tokens
 from reasonflow.errors import InputError, ProgramError
-from reasonflow.programs.trajectories import THREADWEAVER, Block, Dialect, Part, parse
+from reasonflow.programs.trajectories import MULTIVERSE, THREADWEAVER, Block, Dialect, Part, parse
 
 
 class Encoder(Protocol):
@@ -44,9 +44,10 @@ def units_of(
 
     text: what the assistant wrote. end: the ids that end its turn; the last completion and the whole end in them.
     Pieces are encoded one by one, as at inference, and the whole is made of the same tokens: units that begin alike are
-    alike token by token. Between threads stands what the machine writes there, whatever white space the text has: a
-    seed `"\\n<Thread>\\n{id}:"`, no break between one thread and the next, a line break behind the last. The rest of
-    the block is the model's own, with its `</Parallel>`, and a conclusion where there is one.
+    alike token by token. Between threads stands what the machine writes there, whatever white space the text has. As
+    the released code of ThreadWeaver has it: a seed `"\\n<Thread>\\n{id}:"`, no break between one thread and the next,
+    a line break behind the last; the rest of the block is the model's own, with its `</Parallel>`, and a conclusion
+    where there is one. Multiverse has a path to a line, and the machine begins the conclusion.
     Raises InputError for a text that is malformed, or that the machine cannot have made.
     """
     try:
@@ -65,6 +66,11 @@ class _Machine:
         self._text, self._encode = text, tokenizer.encode
         self._opens, self._closes = f"<{dialect.tag('thread')}>", f"</{dialect.tag('thread')}>"
         self._planned = f"</{dialect.tag('plan')}>"
+        concludes = dialect == MULTIVERSE
+        self._between = "\n" if concludes else ""
+        """In front of every thread but the first, which has a line break."""
+        self._end = f"\n<{dialect.tag('conclusion')}>\n" if concludes else "\n"
+        """Behind the last thread."""
         self.units: list[Unit] = []
 
     def line(self, context: Tokens, start: int, end: int, parts: Sequence[Part], last: Tokens = ()) -> Tokens:
@@ -101,11 +107,24 @@ class _Machine:
         for thread in block.threads:
             self._must_be_blank(at, thread.start - len(self._opens))
             opening = f"{self._opens}\n{thread.id}:"
-            seed = self._encode(f"\n{opening}")
+            seed, following = self._encode(f"\n{opening}"), self._encode(f"{self._between}{opening}")
             body, at = self._text.index(":", thread.start) + 1, thread.end + len(self._closes)
             said = self.line(context + seed, body, at, thread.parts)
-            joined += (self._encode(opening) if joined else seed) + said
-        return joined + self._encode("\n"), at + self._text.startswith("\n", at)
+            joined += (following if joined else seed) + said
+        return joined + self._encode(self._end), self._behind_end(at)
+
+    def _behind_end(self, at: int) -> int:
+        """Where the model goes on behind the last thread, which ends there: what the machine writes is passed over."""
+        if tag := self._end.strip():
+            found = self._text.find(tag, at)
+            if found < 0 or self._text[at:found].strip():
+                raise InputError(
+                    f"a block that does not go on with {tag}",
+                    why=f"at character {at} its threads have ended, and there the machine writes {tag}",
+                    fix="put its conclusion behind its threads",
+                )
+            at = found + len(tag)
+        return at + self._text.startswith("\n", at)
 
     def _must_be_blank(self, start: int, end: int) -> None:
         if between := self._text[start:end].strip():

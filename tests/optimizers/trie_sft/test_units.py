@@ -65,25 +65,29 @@ def test_a_conclusion_is_written_by_the_model() -> None:
     )
 
 
-def nested() -> tuple[str, str, str]:
-    """A block of Multiverse with another in its first path; the outer plan, the inner one, the text."""
-    outer = "<Parallel>\n<Goal>\n<Outline>\n1: a\n</Outline>\n<Outline>\n2: b\n</Outline>\n</Goal>"
-    inner = "<Parallel>\n<Goal>\n<Outline>\n1.1: c\n</Outline>\n</Goal>"
-    path = f"<Path>\n1: in {inner}\n<Path>\n1.1: z</Path>\n</Parallel> out</Path>"
-    return outer, inner, f"{outer}\n{path}<Path>\n2: y</Path>\n</Parallel>!"
+OUTER = "<Parallel>\n<Goal>\n<Outline>\n1: a\n</Outline>\n<Outline>\n2: b\n</Outline>\n</Goal>"
+INNER = "<Parallel>\n<Goal>\n<Outline>\n1.1: c\n</Outline>\n</Goal>"
+JOINED = f"{INNER}\n<Path>\n1.1: z</Path>\n<Conclusion>\n"
+PATH = f"<Path>\n1: in {JOINED}zz</Conclusion>\n</Parallel> out</Path>"
+NESTED = f"{OUTER}\n{PATH}\n<Path>\n2: y</Path>\n<Conclusion>\nzy</Conclusion>\n</Parallel>!"
+"""A block of Multiverse with another in its first path."""
 
 
 def test_a_block_inside_of_a_thread_is_asked_for_in_its_context() -> None:
-    outer, inner, text = nested()
-    assert requests(text, MULTIVERSE) == [
-        ("?", f"{text}$"),
-        ("?", outer),
-        (f"?{outer}\n<Path>\n1:", f" in {inner}"),
-        (f"?{outer}\n<Path>\n1: in {inner}\n<Path>\n1.1:", " z</Path>"),
-        (f"?{outer}\n<Path>\n1: in {inner}\n<Path>\n1.1: z</Path>\n", "</Parallel> out</Path>"),
-        (f"?{outer}\n<Path>\n2:", " y</Path>"),
-        (f"?{text.removesuffix('</Parallel>!')}", "</Parallel>!$"),
+    assert requests(NESTED, MULTIVERSE) == [
+        ("?", f"{NESTED}$"),
+        ("?", OUTER),
+        (f"?{OUTER}\n<Path>\n1:", f" in {INNER}"),
+        (f"?{OUTER}\n<Path>\n1: in {INNER}\n<Path>\n1.1:", " z</Path>"),
+        (f"?{OUTER}\n<Path>\n1: in {JOINED}", "zz</Conclusion>\n</Parallel> out</Path>"),
+        (f"?{OUTER}\n<Path>\n2:", " y</Path>"),
+        (f"?{OUTER}\n{PATH}\n<Path>\n2: y</Path>\n<Conclusion>\n", "zy</Conclusion>\n</Parallel>!$"),
     ]
+
+
+def test_a_path_block_without_a_conclusion_is_not_what_the_machine_makes() -> None:
+    with pytest.raises(InputError, match="does not go on with <Conclusion>"):
+        requests(NESTED.replace("<Conclusion>\nzy</Conclusion>\n", ""), MULTIVERSE)
 
 
 @pytest.mark.parametrize(
