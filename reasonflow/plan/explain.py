@@ -34,6 +34,7 @@ from reasonflow.plan.nodes import (
 )
 from reasonflow.plan.serialise import digest, to_json
 from reasonflow.prompts.adapted import has_own_format
+from reasonflow.prompts.context import AFTER
 from reasonflow.prompts.render import WORTH_SHARING
 
 
@@ -294,6 +295,8 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
 
 def _segments(site: Site, reads: Mapping[str, str]) -> tuple[str, ...]:
     """What stands in the prompt, front to back: what is equal in front is computed once."""
+    if AFTER in reads and site.continues:
+        return (f"all of ‹{reads[AFTER]}›, token by token",)
     demos = [f"{len(site.demos)} demos of {site.name}"] if site.demos else []
     request, shared = f"request of {site.name}", {each.field for each in site.layout.lead}
     rest = [f"{name} ‹{source}›" for name, source in reads.items() if name not in shared]

@@ -71,7 +71,7 @@ def _site(site: Site) -> dict[str, Any]:
         },
         "style": site.style,
         "demos": [_plain(dict(demo)) for demo in site.demos],
-        "sampling": {f.name: getattr(site.sampling, f.name) for f in fields(Sampling)},
+        "sampling": _sampling(site.sampling),
         "solution_tokens": site.solution_tokens,
         "retries": site.retries,
         "floor_tokens": site.floor_tokens,
@@ -79,7 +79,16 @@ def _site(site: Site) -> dict[str, Any]:
         "adapter": None if site.adapter is None else type(site.adapter).__name__,
         # Left out where nothing is special, as in all plans of artifacts that are older than layouts.
         **({} if site.layout == Layout() else {"layout": asdict(site.layout)}),
+        **({"continues": True, "unmarked": list(site.unmarked)} if site.continues else {}),
     }
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    """Without what plans of older artifacts do not know, where it is as if it were not there."""
+    found = {field.name: getattr(sampling, field.name) for field in fields(Sampling)}
+    if not sampling.keep_special:
+        del found["keep_special"]
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -105,7 +105,7 @@ def test_it_is_explained_and_bounded() -> None:
     with dspy.context(lm=rf.scripted(script)):
         explained = Relay().explain()
     assert explained.bound.calls == 3
-    assert "after ‹item›" in str(explained)
+    assert "prompt: all of ‹item›, token by token" in str(explained)
 
 
 def test_an_engine_that_takes_chats_alone_is_refused() -> None:
