@@ -40,6 +40,9 @@ def main(
         float | None, typer.Option(min=1, help="Stop with a checkpoint after so long; the same command goes on.")
     ] = None,
     save_every: Annotated[int, typer.Option(min=1, help="Steps from one checkpoint to the next.")] = 100,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that read many rows; all cores but one if not given.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; what there is if not given.")] = None,
     dtype: Annotated[
         str, typer.Option(help=f"{' or '.join(DTYPES)}, of the arithmetic; by the device if not given.")
@@ -106,7 +109,7 @@ def main(
         dtype=dtype,
         seed=seed,
     )
-    training = TrieSFT(model, files, out, settings, device=device, save_every=save_every, say=say)
+    training = TrieSFT(model, files, out, settings, device=device, save_every=save_every, workers=workers, say=say)
     training.fit(seconds=None if seconds is None else max(0.0, STARTED + seconds - time.monotonic()))
     _print({**training.report(), "exported": str(training.export())}, as_json=as_json)
 

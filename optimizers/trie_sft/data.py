@@ -23,6 +23,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,6 +36,14 @@ from reasonflow.programs.trajectories import Dialect
 
 Source: TypeAlias = "str | Path | Mapping[str, Any]"
 """A file of JSON lines, or one row."""
+_Row: TypeAlias = "str | Mapping[str, Any]"
+"""A row as it was given: a line of JSON, or its object."""
+_Written: TypeAlias = tuple[str, _Row]
+"""A row, behind where it stands."""
+_FEW = 512
+"""Rows that need no processes of their own."""
+_TOGETHER = 64
+"""Rows that a process is handed at a time."""
 _FORMS = 'a row is {"messages": [...], "text": "..."} or {"prompt": [ids], "units": [...]}'
 
 
@@ -64,13 +74,15 @@ class Reader:
     window: int | None
     """Tokens that the model was made for; None where its files do not say."""
 
-    def read(self, sources: Iterable[Source]) -> Data:
-        """All rows of all sources. Raises InputError for a row that is wrong, and where nothing is left to train on."""
+    def read(self, sources: Iterable[Source], workers: int = 1) -> Data:
+        """All rows of all sources. Raises InputError for a row that is wrong, and where nothing is left to train on.
+
+        workers: processes that make tries, a million tokens a second each; more than one where there are many rows.
+        """
         tries: list[Flat] = []
         dropped: Counter[str] = Counter()
         digest = hashlib.sha256()
-        for where, row in _rows(sources):
-            found = self._made(row, where)
+        for found in self._all(_rows(sources), workers):
             if isinstance(found, str):
                 dropped[found] += 1
                 continue
@@ -82,8 +94,20 @@ class Reader:
             raise InputError("no trajectory is left to train on", why=why, fix="give other data, or longer rows")
         return Data(tuple(tries), dict(dropped), digest.hexdigest()[:16])
 
-    def _made(self, row: Any, where: str) -> Flat | str:
+    def _all(self, rows: Iterator[_Written], workers: int) -> Iterator[Flat | str]:
+        """Of each row, in their order."""
+        first = list(islice(rows, _FEW))
+        yield from map(self._made, first)
+        if workers < 2 or len(first) < _FEW:
+            yield from map(self._made, rows)
+            return
+        with get_context("spawn").Pool(workers, _begin, (self,)) as pool:
+            for made in pool.imap(_made_beside, iter(lambda: list(islice(rows, _TOGETHER)), [])):
+                yield from made
+
+    def _made(self, written: _Written) -> Flat | str:
         """The trie of a row, or why it is left out."""
+        where, row = written[0], _read(*written)
         if not isinstance(row, Mapping):
             raise _bad(where, f"it is a {type(row).__name__}")
         for flag, reason in (("correct", "wrong"), ("well_formed", "not well formed")):
@@ -146,7 +170,19 @@ class Reader:
         return tuple(ids)
 
 
-def _rows(sources: Iterable[Source]) -> Iterator[tuple[str, Any]]:
+_READER: list[Reader] = []
+"""In a process that makes tries: the one it makes them with."""
+
+
+def _begin(reader: Reader) -> None:
+    _READER[:] = [reader]
+
+
+def _made_beside(rows: list[_Written]) -> list[Flat | str]:
+    return [_READER[0]._made(row) for row in rows]
+
+
+def _rows(sources: Iterable[Source]) -> Iterator[_Written]:
     """Every row with where it stands: file and line, or its number in the list."""
     for number, source in enumerate(sources):
         if isinstance(source, Mapping):
@@ -155,18 +191,23 @@ def _rows(sources: Iterable[Source]) -> Iterator[tuple[str, Any]]:
             yield from _lines(Path(source))
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
+def _lines(path: Path) -> Iterator[_Written]:
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    where = f"{path}, line {number}"
-                    try:
-                        yield where, json.loads(line)
-                    except ValueError as error:
-                        raise _bad(where, f"it is no JSON: {error}", "write one JSON object to a line") from error
+                    yield f"{path}, line {number}", line
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read", why=str(error), fix="name a file of JSON lines") from error
+
+
+def _read(where: str, row: _Row) -> Any:
+    if not isinstance(row, str):
+        return row
+    try:
+        return json.loads(row)
+    except ValueError as error:
+        raise _bad(where, f"it is no JSON: {error}", "write one JSON object to a line") from error
 
 
 def _bad(where: str, why: str, fix: str = "") -> InputError:

@@ -51,7 +51,8 @@ class TrieSFT:
 
     model: a folder, a built-in model, or a repository of the hub. data: files of JSON lines, or rows; as `data.py` has
     them. out: checkpoint, report, the trained model; a checkpoint there is gone on from. device: "cpu" or "cuda"; what
-    there is if not given. say: gets a line for whoever watches; to stderr if not given.
+    there is if not given. workers: processes that read many rows; all cores but one if not given. say: gets a line for
+    whoever watches; to stderr if not given.
     Raises InputError for rows, models and settings that are wrong, and where the checkpoint is of another training.
     """
 
@@ -64,6 +65,7 @@ class TrieSFT:
         *,
         device: str | None = None,
         save_every: int = 100,
+        workers: int | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
         import torch
@@ -71,6 +73,7 @@ class TrieSFT:
         self.settings, self.out = settings or Settings(), Path(out)
         self.files, self.save_every = ModelFiles(str(model)), save_every
         self.say = say or _to_stderr
+        self.workers = workers or max(1, len(os.sched_getaffinity(0)) - 1)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if self.device not in ("cpu", "cuda"):
             raise InputError(f"device {self.device!r} is not supported", fix="cpu or cuda")
@@ -211,16 +214,15 @@ class TrieSFT:
     # Beginning ------------------------------------------------------------------------------------------------------
 
     def _read(self, sources: Sequence[Source]) -> Data:
-        tokenizer = HfTokenizer(self.files)
         reader = Reader(
-            tokenizer=tokenizer,
-            end=end_of_turn(self.files, tokenizer.encode),
+            tokenizer=HfTokenizer(self.files),
+            end=end_of_turn(self.files, HfTokenizer(self.files).encode),
             vocabulary=int(self.files.config["vocab_size"]),
             dialect=DIALECTS[self.settings.dialect],
             longest=self.settings.row_tokens,
             window=self.files.window,
         )
-        data = reader.read(sources)
+        data = reader.read(sources, self.workers)
         skipped = ", ".join(f"{count} {reason}" for reason, count in data.dropped.items()) or "none"
         self.say(f"{len(data.tries)} trajectories, {sum(map(len, data.tries)):,} tokens as tries; skipped: {skipped}")
         return data

@@ -39,6 +39,9 @@ class HfTokenizer:
         self._files = files
         self._options = dict(template_options or {})
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._files, self._options)  # another process loads it anew
+
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Tokens:
         """The chat as token ids, ready for the assistant's turn. Raises InputError where the template refuses it."""
         return self.encode(self.render_text(messages, tools))

@@ -11,6 +11,7 @@ import pytest
 from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.errors import InputError
+from reasonflow.optimizers.trie_sft import data
 from reasonflow.optimizers.trie_sft.data import Data, Reader
 from reasonflow.optimizers.trie_sft.sums import trajectories
 from reasonflow.optimizers.trie_sft.trie import flatten
@@ -20,12 +21,12 @@ from tests.optimizers.trie_sft.tiny import units
 ROW = trajectories(1)[0]
 
 
-def read(*sources: Any, longest: int = 2048, window: int | None = None) -> Data:
+def read(*sources: Any, longest: int = 2048, window: int | None = None, workers: int = 1) -> Data:
     tokenizer = HfTokenizer(ModelFiles("embedded"))
-    end = tokenizer.encode("<|im_end|>")
+    end = HfTokenizer(ModelFiles("embedded")).encode("<|im_end|>")
     limits: Any = {"vocabulary": 1920, "longest": longest, "window": window}
     reader = Reader(tokenizer=tokenizer, end=end, dialect=THREADWEAVER, **limits)
-    return reader.read(sources)
+    return reader.read(sources, workers)
 
 
 def by_token(row: dict[str, Any]) -> dict[str, Any]:
@@ -120,3 +121,16 @@ def test_a_file_that_cannot_be_read_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="cannot be read"):
         read(tmp_path / "bytes.jsonl")
+
+
+def test_processes_read_the_same_and_tell_the_same_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "_FEW", 2)
+    path, wrong = tmp_path / "rows.jsonl", tmp_path / "wrong.jsonl"
+    rows = [*trajectories(150), {**ROW, "correct": False}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    alone, beside = read(path), read(path, workers=2)
+    assert (alone.digest, alone.dropped, len(alone.tries)) == (beside.digest, beside.dropped, 150)
+    wrong.write_text(path.read_text(encoding="utf-8") + "{\n", encoding="utf-8")
+    with pytest.raises(InputError, match="it is no JSON") as raised:
+        read(wrong, workers=2)
+    assert f"{wrong}, line 152" in raised.value.what
