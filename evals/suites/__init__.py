@@ -7,13 +7,13 @@ from importlib import import_module
 from reasonflow.errors import UnknownName
 from reasonflow.evals.suites.suite import Suite
 
-SUITES = ("embedded",)
-"""The suites the command line knows, by the module each is written in; it holds a `SUITE`."""
+SUITES = ("embedded", "threads", "threads-prompted")
+"""The suites the command line knows. Each is the `SUITE` of a module of its name, with `_` for `-`."""
 
 
 def find(name: str) -> Suite:
     """The suite of this name. Raises UnknownName."""
     if name not in SUITES:
         raise UnknownName.among("suite", name, SUITES)
-    found: Suite = import_module(f"{__name__}.{name}").SUITE
+    found: Suite = import_module(f"{__name__}.{name.replace('-', '_')}").SUITE
     return found

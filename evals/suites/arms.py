@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
@@ -14,6 +14,7 @@ from reasonflow.evals.judging import Judge, Verdict, required_answer
 from reasonflow.evals.progress import Progress
 from reasonflow.evals.runner import Evaluation, evaluate
 from reasonflow.evals.samples import Key, Sample
+from reasonflow.evals.session import OnPrediction
 from reasonflow.evals.statistics import Interval, accuracy
 from reasonflow.evals.suites.calls import Call, CallTexts
 from reasonflow.evals.suites.suite import Setting
@@ -52,6 +53,19 @@ class Arm:
         return mean([sample.sequential_tokens for sample in self.samples if sample.sequential_tokens is not None])
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A program, and what it was made with, as its manifest knows it."""
+
+    program: dspy.Module
+    settings: Mapping[str, Any]
+
+
+def way(program: type[dspy.Module], **settings: Any) -> Way:
+    """The program of these settings."""
+    return Way(program(**settings), settings)
+
+
 async def run_arm(
     setting: Setting,
     lm: dspy.LM,
@@ -61,15 +75,18 @@ async def run_arm(
     *,
     judge: Judge | None = None,
     settings: Mapping[str, Any] | None = None,
+    on_prediction: OnPrediction | None = None,
 ) -> Arm:
     """Evaluate the program, or go on with it, in `setting.out / folder`. judge: None compares the answers.
 
-    settings: what the program was made with, as its manifest knows it. Raises what the runner raises.
+    settings: what the program was made with, as its manifest knows it. on_prediction: is told what every new run gave,
+    before its sample is recorded. Raises what the runner raises.
     """
     setting.say(f"{folder}: {type(program).__name__} on {len(problems)} problems")
     progress = Progress(setting.console, len(problems), folder)
     where = setting.out / folder
-    with CallTexts(where, progress.audience) as texts, progress:
+    audience = replace(progress.audience, on_prediction=on_prediction)
+    with CallTexts(where, audience) as texts, progress:
         evaluation = await evaluate(
             program,
             problems,

@@ -5,17 +5,15 @@ A sample's record holds what its run gave; drafts and workspaces are gone with t
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
-from reasonflow.evals.dataset import read_rows
-from reasonflow.evals.samples import Key, repair
+from reasonflow.evals.samples import Key
 from reasonflow.evals.session import Audience
+from reasonflow.evals.suites.run_lines import RunLines
 from reasonflow.runtime.events import BranchEnded, Event, Watch
 
 FILE = "texts.jsonl"
@@ -48,9 +46,8 @@ class CallTexts:
 
     def __init__(self, folder: Path, beside: Audience) -> None:
         """beside: is told everything, too."""
-        self._path, self._beside = folder / FILE, beside
+        self._lines, self._beside = RunLines(folder / FILE), beside
         self._under_way: dict[Key, list[Call]] = {}
-        self._file: TextIO | None = None
         self.found: dict[Key, tuple[Call, ...]] = {}
         """By sample; the calls in their nodes' order and, inside a node, in the order of their indices."""
 
@@ -68,27 +65,17 @@ class CallTexts:
             self._beside.on_prediction(key, prediction)
         calls = ordered(self._under_way.pop(key))
         self.found[key] = calls
-        assert self._file is not None, "a run ended outside of the context"
-        row = {"id": key[0], "sample": key[1], "calls": [asdict(call) for call in calls]}
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._lines.keep(key, {"calls": [asdict(call) for call in calls]})
 
     def __enter__(self) -> CallTexts:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._path.exists():
-            repair(self._path)
-            # A run that was stopped before its sample was recorded runs again: the later line counts.
-            self.found = {(row["id"], row["sample"]): _calls(row) for _, row in read_rows(self._path)}
-        self._file = self._path.open("a", encoding="utf-8")
+        self._lines.__enter__()
+        self.found = {key: _calls(row) for key, row in self._lines.rows.items()}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._lines.__exit__(kind, error, trace)
 
 
 def ordered(calls: list[Call]) -> tuple[Call, ...]:

@@ -10,14 +10,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
-import anyio.to_thread
-import dspy
-
 import reasonflow as rf
-from reasonflow.backends.handles import EngineHandle
 from reasonflow.evals.benchmarks import load
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.suites.arms import Arm, accuracy_of, run_arm
+from reasonflow.evals.suites.closing import close
 from reasonflow.evals.suites.drafts import by_right_drafts, copying, share
 from reasonflow.evals.suites.findings import Breakdown, Findings, Goal, Row
 from reasonflow.evals.suites.regimes import Found, Regime, compare
@@ -64,7 +61,7 @@ async def run(setting: Setting) -> Findings:
     if "twin" in wanted:
         twin = setting.open(TWIN)
         direct = await run_arm(setting, twin, "twin/direct", greedy, problems_of("direct", setting.limit))
-        await _close(twin)
+        await close(twin)
         breakdowns.append(_by_operations(direct))
     lm = setting.open(setting.model)
     if "mid" in wanted:
@@ -83,7 +80,7 @@ async def run(setting: Setting) -> Findings:
     rows += [row for each in found.values() for row in each.rows]
     if "mid" in wanted and "breadth" in wanted:
         rows += await judged(setting, lm, [("mid", mid), ("breadth", found["breadth"].pdr)])
-    await _close(lm)
+    await close(lm)
     if "twin" in wanted:
         rows.append(_twin_row(direct))
     return Findings(
@@ -151,9 +148,3 @@ def _refinement(found: dict[str, Found]) -> tuple[Breakdown, Breakdown]:
         Breakdown("pdr_by_right_drafts", "PDR's accuracy by right drafts in its last round", right),
         Breakdown("copying", "PDR's answers: one of its last drafts', or a new one; shares of all runs", copies),
     )
-
-
-async def _close(lm: dspy.LM) -> None:
-    """Stop the model's engine, where it is one of ours. In a thread: it waits for the engine to end."""
-    if isinstance(lm.engine, EngineHandle):
-        await anyio.to_thread.run_sync(lm.engine.close)

@@ -12,7 +12,8 @@ from typing import Any
 import dspy
 from rich.console import Console
 
-from reasonflow.errors import UnknownName
+from reasonflow.errors import InputError, UnknownName
+from reasonflow.evals.dataset import read_problems
 from reasonflow.evals.manifest import claimed
 from reasonflow.evals.suites.findings import Findings
 
@@ -39,6 +40,8 @@ class Setting:
     """What alone is run, each in its folder below `out`, so that processes may share the work; empty for everything."""
     concurrency: int | None = None
     """Runs side by side; None: as many as the engine takes."""
+    data: Path | None = None
+    """A file of problems in place of the suite's own, for suites that take one."""
 
     def say(self, text: str) -> None:
         """A line of progress."""
@@ -58,12 +61,16 @@ class Suite:
     """Makes the table. Called again with an equal setting it goes on where it was stopped, and repeats no sample."""
     parts: tuple[str, ...] = ()
     """What may be run alone."""
+    takes_data: bool = False
+    """Whether it can be of given problems."""
 
     async def make(self, setting: Setting) -> Findings:
         """The table, which is left in `results.json` of the folder, too, unless it is of some parts only.
 
-        Raises UnknownName for a part that is none, InputError while another process makes the same.
+        Raises UnknownName for a part that is none, InputError for problems that it does not take, and while another
+        process makes the same.
         """
+        self.check_data(setting.data)
         for part in setting.parts:
             if part not in self.parts:
                 raise UnknownName.among(f"part of the suite {self.name}", part, self.parts)
@@ -76,10 +83,24 @@ class Suite:
                 (setting.out / FILE).write_text(text + "\n", encoding="utf-8")
             return found
 
+    def check_data(self, data: Path | None) -> None:
+        """Raises InputError for given problems where the suite is of its own, and for a file that holds none."""
+        if data is None:
+            return
+        if not self.takes_data:
+            raise InputError(
+                f"--data has no meaning with the suite {self.name}",
+                why="its problems are its own: its goals are about them",
+                fix="leave it out, or take a suite that measures any problems: threads-prompted",
+            )
+        read_problems(data)
+
     def to_json(self, setting: Setting, found: Findings) -> dict[str, Any]:
         """The findings as plain JSON, with what they were made with."""
         made_with: dict[str, Any] = {"suite": self.name, "model": setting.model}
         made_with |= {"limit": setting.limit, "seed": setting.seed}
+        if setting.data is not None:
+            made_with["data"] = str(setting.data)
         if setting.parts:
             made_with["parts"] = setting.parts
         return {**made_with, **found.to_json(), "out": str(setting.out)}

@@ -22,7 +22,7 @@ def _rows(title: str, found: Findings) -> Table:
     shown = Table(title=f"{title}; intervals {CONFIDENCE:.0%}", title_justify="left")
     for name in ("task", "arm", "setting"):
         shown.add_column(name)
-    for name in ("accuracy", "minus the vote's", "total tokens", "sequential"):
+    for name in ("result", _difference(found), "total tokens", "sequential"):
         shown.add_column(name, justify="right")
     shown.add_column("goal")
     figures, before = found.figures, ""
@@ -34,6 +34,11 @@ def _rows(title: str, found: Findings) -> Table:
         goals = [goal for goal in found.goals if goal.figure in row.figures()]
         shown.add_row(*_cells(row), "\n".join(_held(goal, row, figures) for goal in goals))
     return shown
+
+
+def _difference(found: Findings) -> str:
+    """The heading of the differences: whose results are taken off."""
+    return " or ".join(dict.fromkeys(f"minus {row.against}" for row in found.rows if row.against)) or "difference"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -53,7 +58,7 @@ def _interval(found: Interval | None, form: str) -> str:
 
 
 def _held(goal: Goal, row: Row, figures: Mapping[str, float | None]) -> str:
-    about = f"minus the {row.against}'s " if goal.figure != row.figure else ""
+    about = f"minus {row.against} " if goal.figure != row.figure else ""
     met = goal.met(figures)
     return f"{about}{goal}: {'no figure' if met is None else 'met' if met else 'not met'}"
 

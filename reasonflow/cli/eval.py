@@ -46,7 +46,9 @@ def evaluate(
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A whole table instead of one program: embedded."),
+        typer.Option(
+            metavar="NAME", help="A whole table instead of one program: embedded, threads or threads-prompted."
+        ),
     ] = None,
     parts: Annotated[
         list[str] | None,
@@ -99,7 +101,7 @@ def evaluate(
     --suite measures several programs on several tasks and prints one table, with goals met or not met beside the
     figures. It takes --limit, --seed, --model, --concurrency, --out and --json, and goes on as an evaluation does.
     --part runs one part of it: several processes may share a folder so, and the suite without --part finds what they
-    made and prints the whole table.
+    made and prints the whole table. threads-prompted is of any problems: it takes --data, too.
 
     Examples:
 
@@ -122,6 +124,10 @@ def evaluate(
       reasonflow eval --suite embedded --limit 40
 
       reasonflow eval --suite embedded --part breadth --part mid --out runs/embedded
+
+      reasonflow eval --suite threads --limit 200 --json
+
+      reasonflow eval --suite threads-prompted --data gsm8k.jsonl --model Qwen/Qwen3-8B --limit 200
     """
     if suite is not None:
         run_suite(
@@ -132,6 +138,7 @@ def evaluate(
             seed=seed,
             out=out,
             parts=parts,
+            data=data,
             as_json=as_json,
             concurrency=concurrency,
             verbose=verbose,

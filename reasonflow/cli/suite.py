@@ -12,7 +12,7 @@ import typer
 from reasonflow.cli.options import open_lm, runs_folder
 from reasonflow.errors import InputError
 
-TAKEN = frozenset({"suite", "model", "limit", "seed", "out", "parts", "as_json", "concurrency", "verbose"})
+TAKEN = frozenset({"suite", "model", "limit", "seed", "out", "parts", "data", "as_json", "concurrency", "verbose"})
 """Options of `reasonflow eval` that mean something to a suite."""
 
 WIDTH = 200
@@ -28,6 +28,7 @@ def run_suite(
     seed: int,
     out: Path | None,
     parts: list[str] | None,
+    data: Path | None,
     as_json: bool,
     concurrency: int | None,
     verbose: bool,
@@ -42,6 +43,7 @@ def run_suite(
 
     suite = suites.find(name)
     refuse_others(context)
+    suite.check_data(data)
     model = model if _given(context, "model") else suite.model
     limit = limit or suite.limit
     setting = Setting(
@@ -49,10 +51,11 @@ def run_suite(
         model=model,
         limit=limit,
         seed=seed,
-        out=out or default_folder(suite.name, limit, seed, "" if model == suite.model else model),
+        out=out or default_folder(suite.name, limit, seed, "" if model == suite.model else model, data),
         console=Console(stderr=True),
         parts=tuple(dict.fromkeys(parts or ())),
         concurrency=concurrency,
+        data=data,
     )
     setting.say(f"suite {suite.name} with {model}: {limit} problems a task → {setting.out}")
     try:
@@ -87,6 +90,7 @@ def _given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"  # newer versions of typer bring a click of their own
 
 
-def default_folder(suite: str, limit: int, seed: int, model: str = "") -> Path:
-    """`runs/suite-NAME-LIMIT-SEED`, with the model behind it where it is not the suite's own."""
-    return runs_folder("suite", suite, str(limit), str(seed), *([model] if model else []))
+def default_folder(suite: str, limit: int, seed: int, model: str = "", data: Path | None = None) -> Path:
+    """`runs/suite-NAME-LIMIT-SEED`, with model and problems behind it where they are not the suite's own."""
+    own = [*([model] if model else []), *([data.stem] if data else [])]
+    return runs_folder("suite", suite, str(limit), str(seed), *own)

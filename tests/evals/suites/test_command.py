@@ -12,7 +12,9 @@ import pytest
 import reasonflow as rf
 from reasonflow.cli import suite as command
 from reasonflow.cli.main import main
+from reasonflow.evals.benchmarks import load
 from tests.evals.suites.solver import solver
+from tests.evals.suites.weaver import Play, Weaver
 
 
 @pytest.fixture
@@ -63,6 +65,9 @@ def test_json_is_one_object_and_the_table_comes_from_the_same_folder(
         (["--suite", "embedded", "--dry-run"], "--dry-run has no meaning"),
         (["--suite", "embedded", "--temperature", "0"], "--temperature has no meaning"),
         (["--suite", "embedded", "--engine", "vllm"], "--engine has no meaning"),
+        (["--suite", "embedded", "--data", "some.jsonl"], "--data has no meaning with the suite embedded"),
+        (["--suite", "threads", "--data", "some.jsonl"], "take a suite that measures any problems: threads-prompted"),
+        (["--suite", "threads-prompted", "--data", "none.jsonl"], "there is no file none.jsonl"),
         (["--suite", "embedded", "--part", "bredth"], "did you mean 'breadth'"),
         (["pdr", "--part", "breadth"], "--part is of a suite"),
         ([], "there is no program to evaluate"),
@@ -79,6 +84,27 @@ def test_what_makes_no_sense_is_refused(
     assert not Path("runs").exists()
 
 
+def test_threads_are_told_as_json_and_as_tables(
+    evaluated: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weaver = Weaver(load("graphmath:threads", limit=2), [Play(sequential=200, threads=(60, 90), tail=5)] * 2)
+    monkeypatch.setattr(command, "open_lm", lambda model, **_: weaver.open(model))
+    words = ("--suite", "threads", "--limit", "2")
+    assert evaluated(*words, "--json") == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["figures"]["token_latency_ratio"] == pytest.approx(204 / 127, abs=1e-6)
+    assert {"by_width", "modes", "repairs", "blocks_and_threads"} <= set(found)
+    assert "low_load: sequential and threaded in turns on 2 problems, one run at a time" in err
+    assert "low_load 4/4" in err
+    assert evaluated(*words) == 0
+    table = capsys.readouterr().out
+    assert "minus sequential" in table
+    assert "at least 1.80: not met" in table
+
+
 def test_another_model_has_another_folder() -> None:
     assert command.default_folder("embedded", 40, 0) == Path("runs/suite-embedded-40-0")
     assert command.default_folder("embedded", 40, 0, "models/try 7/") == Path("runs/suite-embedded-40-0-try_7")
+    given = command.default_folder("threads-prompted", 40, 0, "a/b", Path("data/gsm8k.jsonl"))
+    assert given == Path("runs/suite-threads-prompted-40-0-b-gsm8k")

@@ -57,7 +57,7 @@ def test_tables_show_goals_in_words_beside_their_figures() -> None:
         Console(file=out, width=200).print(table)
     lines = {line.split("│")[2].strip(): line for line in out.getvalue().splitlines() if line.count("│") > 5}
     assert "0.60 to 0.70: not met" in lines["vote"]
-    assert "minus the vote's at least 0.10: met" in lines["pdr"]
+    assert "minus vote at least 0.10: met" in lines["pdr"]
     assert "+0.125 (-0.010 to +0.200)" in lines["pdr"]
     assert "at least 0.90: no figure" in lines["area under ROC"]
     assert "0.250 of 8" in out.getvalue()
