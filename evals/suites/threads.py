@@ -16,8 +16,8 @@ from reasonflow.evals.suites.weaving import PARTS, weave
 
 TASK = "threads"
 MAX_TOKENS = 1536
-"""Of a call. Of the first thousand problems the longest right solution takes 852 of the built-in model's tokens, and
-931 with threads in one go."""
+"""Of a call. Of the first thousand problems the longest right solution takes 852 of the built-in model's tokens,
+and with threads, in one go, 931."""
 GOALS = (
     Goal(figure="threaded_minus_sequential_threads", least=-0.02),
     Goal(figure="token_latency_ratio", least=1.8),
