@@ -84,6 +84,12 @@ def test_the_threaded_form_reads_back(seed: int, order: int, width: int, depth: 
         assert not parts & seen, "a part stands in two threads"
         seen |= parts
         assert {owner[name] for name in found.outlines[number].split(", ")} == parts
+        ways = [line.split(", ") for line in thread.split("\n") if "=" not in line]
+        assert [way[0] for way in ways] == found.outlines[number].split(", ")
+        for way in ways:
+            operands = {quantity.name: quantity.operands for quantity in graph.needed}
+            assert all(below in operands[above] for above, below in pairwise(way))
+            assert not operands[way[-1]] or all(isinstance(each, int) for each in operands[way[-1]])
         assert tokens.count(thread) >= SHORTEST_THREAD
         outline = f"<Outline>{number}: {found.outlines[number]}</Outline>"
         assert tokens.count(outline) <= LONGEST_OUTLINE
