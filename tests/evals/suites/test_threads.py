@@ -21,6 +21,7 @@ from reasonflow.errors import EngineDead, InputError, UnknownName
 from reasonflow.evals import suites
 from reasonflow.evals.benchmarks import load
 from reasonflow.evals.samples import Sample, read_samples
+from reasonflow.evals.suites import threads
 from reasonflow.evals.suites.findings import Findings, Share
 from reasonflow.evals.suites.threads import GOALS, SUITE
 from tests.evals.suites.weaver import Play, Weaver, made, text_of
@@ -222,7 +223,14 @@ def test_names_have_a_dash_where_modules_have_an_underscore() -> None:
 
 
 @pytest.mark.engine
-def test_on_the_real_engine_every_figure_is_there(embedded_lm: dspy.LM, tmp_path: Path) -> None:
+def test_on_the_real_engine_every_figure_is_there(
+    embedded_lm: dspy.LM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def leave_open(lm: dspy.LM) -> None:
+        """Other tests go on with this engine."""
+
+    monkeypatch.setattr(threads, "close", leave_open)
+
     class Shared(Weaver):
         def open(self, model: str) -> dspy.LM:
             return embedded_lm.copy()
