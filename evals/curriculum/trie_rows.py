@@ -18,12 +18,12 @@ from typing import Annotated, Any
 
 import typer
 
-from reasonflow.errors import ReasonFlowError
 from reasonflow.evals.curriculum.embedded import EMBEDDED
 from reasonflow.evals.curriculum.lessons import Teacher
 from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.problems import item, parse_source
 from reasonflow.evals.tasks.solutions import threads_pay
+from reasonflow.optimizers.command import run
 
 THREADED = 0.6
 """Share of threaded rows where nobody says otherwise."""
@@ -93,11 +93,7 @@ def main(
 
 def cli() -> None:
     """The command, with this package's errors as plain messages."""
-    try:
-        typer.run(main)
-    except ReasonFlowError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from error
+    run(main)
 
 
 if __name__ == "__main__":

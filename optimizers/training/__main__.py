@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from reasonflow.errors import InputError, ReasonFlowError, UnknownName
+from reasonflow.errors import InputError, UnknownName
+from reasonflow.optimizers.command import run
 from reasonflow.optimizers.training.recipe import RECIPES
 
 STARTED = time.monotonic()
@@ -116,11 +117,7 @@ def _stages(report: dict[str, Any]) -> Iterator[str]:
 
 def cli() -> None:
     """The command, with this package's errors as plain messages."""
-    try:
-        typer.run(main)
-    except ReasonFlowError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from error
+    run(main)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from reasonflow.errors import InputError, ReasonFlowError
+from reasonflow.errors import InputError
+from reasonflow.optimizers.command import run
 from reasonflow.optimizers.trie_sft.settings import DIALECTS, DTYPES, Settings
 
 STARTED = time.monotonic()
@@ -141,11 +142,7 @@ def _print(report: dict[str, Any], *, as_json: bool) -> None:
 
 def cli() -> None:
     """The command, with this package's errors as plain messages."""
-    try:
-        typer.run(main)
-    except ReasonFlowError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from error
+    run(main)
 
 
 if __name__ == "__main__":
