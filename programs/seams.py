@@ -60,3 +60,6 @@ PATHS = Seams(
 )
 """Multiverse's: the model is to write a conclusion next. Its own engine joins caches at equal positions; here texts are
 joined, which is an approximation."""
+
+RELEASED = {seams.dialect.name: seams for seams in (CODE, PATHS)}
+"""By dialect, as their models are trained."""

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from reasonflow.backends.protocol import Tokens
 from reasonflow.errors import InputError, ProgramError
-from reasonflow.programs.trajectories import MULTIVERSE, THREADWEAVER, Block, Dialect, Part, parse
+from reasonflow.programs.seams import RELEASED
+from reasonflow.programs.trajectories import THREADWEAVER, Block, Dialect, Part, parse
 
 
 class Encoder(Protocol):
@@ -64,13 +65,7 @@ class _Machine:
 
     def __init__(self, text: str, tokenizer: Encoder, dialect: Dialect) -> None:
         self._text, self._encode = text, tokenizer.encode
-        self._opens, self._closes = f"<{dialect.tag('thread')}>", f"</{dialect.tag('thread')}>"
-        self._planned = f"</{dialect.tag('plan')}>"
-        concludes = dialect == MULTIVERSE
-        self._between = "\n" if concludes else ""
-        """In front of every thread but the first, which has a line break."""
-        self._end = f"\n<{dialect.tag('conclusion')}>\n" if concludes else "\n"
-        """Behind the last thread."""
+        self._seams, self._opens = RELEASED[dialect.name], f"<{dialect.thread}>"
         self.units: list[Unit] = []
 
     def line(self, context: Tokens, start: int, end: int, parts: Sequence[Part], last: Tokens = ()) -> Tokens:
@@ -91,7 +86,7 @@ class _Machine:
 
     def _plan_end(self, block: Block) -> int:
         """Where the outlines are closed: there the main line stops."""
-        at = self._text.rfind(self._planned, block.start, block.threads[0].start)
+        at = self._text.rfind(self._seams.planned, block.start, block.threads[0].start)
         planned, threads = [outline.id for outline in block.outlines], [thread.id for thread in block.threads]
         if at < 0 or planned != threads:
             raise InputError(
@@ -99,23 +94,22 @@ class _Machine:
                 why=f"outlines {', '.join(planned)}, threads {', '.join(threads)}, at character {block.start}",
                 fix="put the outlines first, and the threads in their order: so they are asked for and joined",
             )
-        return at + len(self._planned)
+        return at + len(self._seams.planned)
 
     def _fork(self, context: Tokens, block: Block, at: int) -> tuple[Tokens, int]:
         """The joined threads behind a context, and where the main line goes on in the text."""
         joined: Tokens = ()
         for thread in block.threads:
             self._must_be_blank(at, thread.start - len(self._opens))
-            opening = f"{self._opens}\n{thread.id}:"
-            seed, following = self._encode(f"\n{opening}"), self._encode(f"{self._between}{opening}")
-            body, at = self._text.index(":", thread.start) + 1, thread.end + len(self._closes)
+            seed, following = (self._encode(f"{each}{thread.id}:") for each in (self._seams.begin, self._seams.next))
+            body, at = self._text.index(":", thread.start) + 1, thread.end + len(self._seams.closed)
             said = self.line(context + seed, body, at, thread.parts)
             joined += (following if joined else seed) + said
-        return joined + self._encode(self._end), self._behind_end(at)
+        return joined + self._encode(self._seams.end), self._behind_end(at)
 
     def _behind_end(self, at: int) -> int:
         """Where the model goes on behind the last thread, which ends there: what the machine writes is passed over."""
-        if tag := self._end.strip():
+        if tag := self._seams.end.strip():
             found = self._text.find(tag, at)
             if found < 0 or self._text[at:found].strip():
                 raise InputError(
