@@ -6,9 +6,10 @@ from reasonflow.runtime.ambient import ambient
 
 
 def load() -> float:
-    """Samples that the engine of this run decodes or has waiting, over those that it decodes at once; 0 outside a run.
+    """Samples that the engine of this run has, and requests that wait for it, over the samples that it decodes at once.
 
-    For functions in `rf.call`. Calls of other programs on the same engine count, calls of other processes do not.
+    0 outside a run. For functions in `rf.call`. Calls of other programs on the same engine count, those of other
+    processes do not.
     """
     inside = ambient().inside
     if inside is None:
