@@ -54,7 +54,8 @@ def main(
     ] = _AS_PUBLISHED.dialect,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="Train the built-in model on made sums, on a CPU, within a minute.")
+        bool,
+        typer.Option("--smoke", help="Train the built-in model on made sums, within a minute; on a CPU if not told."),
     ] = False,
 ) -> None:
     """Fine-tune a causal language model on trajectories in threads, each as one trie of tokens.
@@ -92,7 +93,10 @@ def main(
         from reasonflow.optimizers.trie_sft.smoke import SETTINGS
         from reasonflow.optimizers.trie_sft.smoke import smoke as run_smoke
 
-        report = run_smoke(out / "smoke", say, settings=replace(SETTINGS, seed=seed), seconds=seconds)
+        if data or more:
+            raise InputError("--smoke makes its own data", fix="leave the files out, or leave --smoke out")
+        chosen = replace(SETTINGS, seed=seed)
+        report = run_smoke(out / "smoke", say, settings=chosen, seconds=seconds, device=device or "cpu")
         _print(report, as_json=as_json)
         if not report["equivalence"]["holds"]:
             raise typer.Exit(1)

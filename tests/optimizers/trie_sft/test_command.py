@@ -88,3 +88,10 @@ def test_help_says_what_a_line_of_data_is() -> None:
     told = " ".join(run("--help")[0].split())
     for words in ('"messages": [', '"context": [1, 2]', "--smoke", "--lora-rank", "well_formed"):
         assert words in told
+
+
+def test_the_smoke_run_takes_the_device_and_no_data(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="device 'tpu' is not supported"):
+        run("--smoke", "--device", "tpu", "--out", str(tmp_path))
+    with pytest.raises(InputError, match="makes its own data"):
+        run("--smoke", "--data", "rows.jsonl", "--out", str(tmp_path))
