@@ -28,6 +28,8 @@ from reasonflow.prompts.values import Demo
 _OWN = 0.5
 """Share of prompts that have the call site's own instruction; the others have a paraphrase."""
 _DSPY = 0.15
+_DSPY_THREADS = 0.5
+"""Of threaded lessons: the layout "auto" is DSPy's where a prompt is short, as a problem alone is."""
 _FIELDS = 0.1
 _DEMOS = ((0.85, 0), (0.95, 1), (1.0, 2))
 """Cumulative shares of prompts with so many demonstrations."""
@@ -75,9 +77,9 @@ class Teacher:
         return self._lesson(
             "thread",
             {"problem": item.text},
-            in_threads(item.content, self.random),
+            in_threads(item.content),
             wording=wording,
-            form=self._layout(),
+            form=self._layout(_DSPY_THREADS),
         )
 
     def direct(self, item: Item, *, asked: bool = True) -> Lesson:
@@ -176,8 +178,8 @@ class Teacher:
     def _wording(self, role: Role) -> str | None:
         return None if self.random.random() < _OWN else pick(self.random, PARAPHRASES[role])
 
-    def _layout(self) -> Form:
-        return "dspy" if self.random.random() < _DSPY else "shared"
+    def _layout(self, dspy: float = _DSPY) -> Form:
+        return "dspy" if self.random.random() < dspy else "shared"
 
     def _form(self, role: Role) -> Form:
         return "fields" if style_of(role) == "boxed" and self.random.random() < _FIELDS else self._layout()

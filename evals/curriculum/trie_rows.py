@@ -29,13 +29,16 @@ THREADED = 0.6
 """Share of threaded rows where nobody says otherwise."""
 
 
-def rows(count: int, *, threaded: float = THREADED, stage: str = "refine", seed: int = 0) -> Iterator[dict[str, Any]]:
+def rows(
+    count: int, *, threaded: float = THREADED, stage: str = "refine", drafts: Path | None = None, seed: int = 0
+) -> Iterator[dict[str, Any]]:
     """So many rows; another seed gives others, of problems that no evaluation asks.
 
-    threaded: share of rows in threads. stage: of the curriculum that the others are of.
+    threaded: share of rows in threads. stage: of the curriculum that the others are of. drafts: a folder of the
+    model's own drafts, which those that read drafts read; drafts with made mistakes if not given.
     """
     random = Random(f"trie/{stage}/{seed}")
-    woven, others = _threaded(random, seed), _others(stage, seed)
+    woven, others = _threaded(random, seed), _others(stage, seed, drafts)
     for _ in range(count):
         yield next(woven) if random.random() < threaded else next(others)
 
@@ -50,17 +53,17 @@ def _threaded(random: Random, seed: int) -> Iterator[dict[str, Any]]:
             yield {"messages": list(lesson.messages), "text": "".join(piece.text for piece in lesson.completion)}
 
 
-def _others(stage: str, seed: int) -> Iterator[dict[str, Any]]:
-    for example in EMBEDDED.examples(stage, seed):
+def _others(stage: str, seed: int, drafts: Path | None) -> Iterator[dict[str, Any]]:
+    for example in EMBEDDED.examples(stage, seed, drafts):
         tokens, first = list(example.tokens), example.learned[0][0]
         units = [{"context": tokens[:start], "completion": tokens[start:end]} for start, end in example.learned]
         yield {"prompt": tokens[:first], "units": units}
 
 
-def _write(file: Path, count: int, threaded: float, stage: str, seed: int) -> None:
+def _write(file: Path, count: int, threaded: float, stage: str, drafts: Path | None, seed: int) -> None:
     beside = file.with_suffix(".part")
     with beside.open("w", encoding="utf-8") as out:
-        for row in rows(count, threaded=threaded, stage=stage, seed=seed):
+        for row in rows(count, threaded=threaded, stage=stage, drafts=drafts, seed=seed):
             out.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
     beside.replace(file)
 
@@ -70,20 +73,32 @@ def main(
     count: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000,
     threaded: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of threaded rows.")] = THREADED,
     stage: Annotated[str, typer.Option(help="Of the curriculum that the other rows are of.")] = "refine",
+    drafts: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Drafts of the model's own, as its training has left them.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds and workers give equal rows.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes, a file each; all cores if not given.")] = None,
 ) -> None:
     """Write lessons of the built-in model as rows for `python -m reasonflow.optimizers.trie_sft --data`.
 
-    Example:
+    Examples:
 
       python -m reasonflow.evals.curriculum.trie_rows --out runs/rows --count 2000
+
+      python -m reasonflow.evals.curriculum.trie_rows --out runs/rows --drafts runs/training/embedded/drafts-2
     """
     processes = min(count, workers or len(os.sched_getaffinity(0)))
-    next(_others(stage, seed))  # an unknown stage is refused here
+    next(_others(stage, seed, drafts))  # an unknown stage is refused here, and a folder without drafts
     out.mkdir(parents=True, exist_ok=True)
     parts = [
-        (out / f"rows-{part}.jsonl", len(range(part, count, processes)), threaded, stage, seed * processes + part)
+        (
+            out / f"rows-{part}.jsonl",
+            len(range(part, count, processes)),
+            threaded,
+            stage,
+            drafts,
+            seed * processes + part,
+        )
         for part in range(processes)
     ]
     with get_context("spawn").Pool(processes) as pool:

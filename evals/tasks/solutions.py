@@ -1,8 +1,8 @@
 """Solutions of a graph as text: a line `name = expression = value` for each needed quantity, then the boxed answer.
 
 Lines come in random topological orders, so two drafts of one problem differ: each part from its beginning to its end,
-parts in any order, then what joins them. The threaded form writes independent parts as threads, in the format of
-ThreadWeaver (arXiv 2512.07843).
+parts in any order, then what joins them. The threaded form, of which a problem has one, writes independent parts as
+threads, in the format of ThreadWeaver (arXiv 2512.07843).
 """
 
 from __future__ import annotations
@@ -34,26 +34,29 @@ def direct(answer: int) -> str:
     return f"\\boxed{{{answer}}}"
 
 
-def threaded(graph: Graph, random: Random) -> str:
+def threaded(graph: Graph) -> str:
     """A solution with its parts in threads. Raises InputError where threads do not pay; `threads_pay` tells before.
 
-    Parts share a thread where there are more than six of them, or where one alone is too short. In front of a part's
-    lines stand the names on the way down from what the thread is to find: see `way_down`.
+    First the joins, in names, from the asked one down; what they end in are the outlines, in that order. In front of a
+    part's lines stand the names on the way down from what the thread is to find: see `way_down`. Behind the block the
+    joins have their values, from the last one up. Parts share a thread where there are more than six of them, or where
+    one alone is too short.
     """
     values = graph.values()
-    parts = [[line(quantity, values) for quantity in part] for part in graph.parts()]
-    groups = _dealt(_mixed(list(zip(graph.parts(), parts, strict=True)), random))
+    joins, ends = _plan(graph)
+    parts = {part[-1].name: part for part in graph.parts()}
+    groups = _dealt([_Part(parts[end], values) for end in ends])
     if not groups:
         raise InputError(
             f"a graph of {len(parts)} parts has no threaded form",
             why=f"threads are {FEWEST_THREADS} to {MOST_THREADS}, of at least {SHORTEST_THREAD} tokens each",
             fix="ask threads_pay(graph) first, or take the mix `threads`",
         )
-    outlines = [", ".join(part[-1].name for part, _ in group) for group in groups]
-    bodies = ["\n".join("\n".join([", ".join(way_down(part)), *lines]) for part, lines in group) for group in groups]
-    joins = [line(quantity, values) for quantity in in_order(graph.joins, random)]
+    outlines = [", ".join(part.name for part in group) for group in groups]
+    bodies = ["\n".join(f"{', '.join(way_down(part.quantities))}\n{part.text}" for part in group) for group in groups]
     return "\n".join(
         [
+            *(f"{join.name} = {expression(join)}" for join in joins),
             "<Parallel>",
             "<Outlines>",
             *(f"<Outline>{number}: {outline}</Outline>" for number, outline in enumerate(outlines, 1)),
@@ -61,16 +64,15 @@ def threaded(graph: Graph, random: Random) -> str:
             # No break between one thread's end and the next one's beginning: so the format has it.
             "".join(f"<Thread>\n{number}: {body}</Thread>" for number, body in enumerate(bodies, 1)),
             "</Parallel>",
-            _ended(joins, values[graph.asked]),
+            _ended([line(join, values) for join in reversed(joins)], values[graph.asked]),
         ]
     )
 
 
 def threads_pay(graph: Graph) -> bool:
-    """Whether the graph has a threaded form. Does not depend on the order of its lines."""
+    """Whether the graph has a threaded form."""
     values = graph.values()
-    parts = [(part, [line(quantity, values) for quantity in part]) for part in graph.parts()]
-    return bool(_dealt(parts))
+    return bool(_dealt([_Part(part, values) for part in graph.parts()]))
 
 
 def way_down(part: Sequence[Quantity]) -> list[str]:
@@ -128,30 +130,44 @@ def in_order(quantities: Sequence[Quantity], random: Random) -> list[Quantity]:
     return found
 
 
-_Part = tuple[tuple[Quantity, ...], list[str]]
+class _Part:
+    """A part with its lines."""
+
+    def __init__(self, quantities: Sequence[Quantity], values: Mapping[Any, int]) -> None:
+        self.quantities, self.name = quantities, quantities[-1].name
+        self.text = "\n".join(line(quantity, values) for quantity in quantities)
+        self.length = tokens.count(self.text)
 
 
-def _mixed(parts: list[_Part], random: Random) -> list[_Part]:
-    shuffle(random, parts)
-    return parts
+def _plan(graph: Graph) -> tuple[list[Quantity], list[str]]:
+    """The joins, each behind the one that is made of it, breadth first, and the names of the parts' ends that they
+    come to, in that order."""
+    joins = {quantity.name: quantity for quantity in graph.joins}
+    order: list[Any] = [graph.asked]
+    for name in order:
+        if name in joins:
+            order += joins[name].operands
+    return [joins[name] for name in order if name in joins], [name for name in order if name not in joins]
 
 
-def _dealt(parts: list[_Part]) -> list[list[_Part]]:
+def _dealt(parts: Sequence[_Part]) -> list[list[_Part]]:
     """One or two parts for each thread, as many threads as pay; empty where three do not.
 
-    Long parts stand alone and short ones go in pairs, the shortest with the longest of them, so that whether it works
-    does not depend on the order of the parts.
+    Long parts stand alone and short ones go in pairs, the shortest with the longest of them. Parts keep their order,
+    pairs stand where their first part does.
     """
-    lengths = {id(part): tokens.count("\n".join(part[1])) for part in parts}
     for count in range(min(MOST_THREADS, len(parts)), FEWEST_THREADS - 1, -1):
         pairs = len(parts) - count
         if pairs > count:
             break
-        by_length = sorted(parts, key=lambda part: lengths[id(part)])
-        paired = by_length[: 2 * pairs]
-        groups = [[part] for part in parts if not any(part is other for other in paired)]
-        groups += [[paired[i], paired[-1 - i]] for i in range(pairs)]
-        if all(sum(lengths[id(part)] for part in group) >= SHORTEST_THREAD for group in groups):
+        paired = sorted(parts, key=lambda part: part.length)[: 2 * pairs]
+        other = dict(zip(paired, reversed(paired), strict=True))
+        groups = [
+            sorted({part, other.get(part, part)}, key=parts.index)
+            for part in parts
+            if part not in other or parts.index(part) < parts.index(other[part])
+        ]
+        if all(sum(part.length for part in group) >= SHORTEST_THREAD for group in groups):
             return groups
     return []
 

@@ -48,6 +48,10 @@ def main(
     dtype: Annotated[
         str, typer.Option(help=f"{' or '.join(DTYPES)}, of the arithmetic; by the device if not given.")
     ] = _AS_PUBLISHED.dtype,
+    recompute: Annotated[
+        bool | None,
+        typer.Option(help="Compute activations twice instead of keeping them; on a GPU if not told, for long rows."),
+    ] = _AS_PUBLISHED.recompute,
     seed: Annotated[int, typer.Option(help="Of the order of the data.")] = _AS_PUBLISHED.seed,
     dialect: Annotated[
         str, typer.Option(help=f"How blocks are spelled: {' or '.join(DIALECTS)}.")
@@ -112,6 +116,7 @@ def main(
         lora_rank=lora_rank,
         dialect=dialect,
         dtype=dtype,
+        recompute=recompute,
         seed=seed,
     )
     training = TrieSFT(model, files, out, settings, device=device, save_every=save_every, workers=workers, say=say)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import anyio
+import anyio.to_thread
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
@@ -47,11 +48,13 @@ def collect(
     *,
     samples: int = 1,
     beside: int = 64,
+    say: Callable[[int, int], None] | None = None,
 ) -> Collected:
     """Run the program over every example and leave a row for each sample in `out`, as JSON lines.
 
     A row is a chat and the text that answers it, with `correct` and `well_formed`. Called again with the same file it
-    goes on: what has a row is not run again. samples: of each example. beside: runs at a time.
+    goes on: what has a row is not run again. samples: of each example. beside: runs at a time. say: gets the number of
+    rows that are done, and of all, as each one ends.
     The language model is the context's, and has a tokenizer. Raises InputError for a program in another mode than
     "parallel", whose trajectories no state machine has made.
     """
@@ -65,7 +68,8 @@ def collect(
     done = _done(out)
     missing = [(n, sample) for n in range(len(trainset)) for sample in range(samples) if (n, sample) not in done]
     with out.open("a", encoding="utf-8") as file:
-        anyio.run(_all, program, trainset, metric, missing, beside, file)
+        told = _Told(say, len(done), len(trainset) * samples)
+        anyio.run(_all, program, trainset, metric, missing, beside, file, told)
     return counted(out)
 
 
@@ -80,6 +84,18 @@ def counted(file: Path) -> Collected:
     )
 
 
+class _Told:
+    """Whoever watches hears of every row."""
+
+    def __init__(self, say: Callable[[int, int], None] | None, done: int, count: int) -> None:
+        self._say, self._done, self._count = say, done, count
+
+    def another(self) -> None:
+        self._done += 1
+        if self._say is not None:
+            self._say(self._done, self._count)
+
+
 async def _all(
     program: ThreadWeaver,
     trainset: Sequence[dspy.Example],
@@ -87,6 +103,7 @@ async def _all(
     missing: Sequence[tuple[int, int]],
     beside: int,
     file: TextIO,
+    told: _Told,
 ) -> None:
     chat, limit = _chat(program), anyio.CapacityLimiter(beside)
     lm = dspy.settings.lm
@@ -99,6 +116,7 @@ async def _all(
         row = {"example": number, "sample": sample, "messages": chat(example.inputs().toDict()), **row}
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
         file.flush()
+        told.another()
 
     async with anyio.create_task_group() as group:
         for number, sample in missing:
@@ -111,7 +129,9 @@ async def _row(program: ThreadWeaver, example: dspy.Example, metric: Metric) -> 
     except AdapterParseError as error:  # a trajectory without an answer
         return {"text": str(error.lm_response), "correct": False, "well_formed": False}
     well_formed = not found.run.repairs and parse(found.trajectory, program.machine.seams.dialect).well_formed
-    return {"text": found.trajectory, "correct": bool(metric(example, found)), "well_formed": well_formed}
+    # In a thread: comparing answers may take its time, and every other run would wait for it.
+    correct = bool(await anyio.to_thread.run_sync(metric, example, found))
+    return {"text": found.trajectory, "correct": correct, "well_formed": well_formed}
 
 
 def _chat(program: ThreadWeaver) -> Callable[[Mapping[str, Any]], list[Any]]:

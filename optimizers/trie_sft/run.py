@@ -81,6 +81,8 @@ class TrieSFT:
         check(self.files)
         self.data = self._read(data)
         self.progress = Progress()
+        self._order: tuple[int, list[int]] | None = None
+        """An epoch, and the order in which it reads the trajectories."""
         self.learner = self._learner()
         self._restore()
 
@@ -201,9 +203,11 @@ class TrieSFT:
     def _batch(self, step: int) -> list[int]:
         """Which trajectories a step reads: an epoch's order depends on its number and the seed alone."""
         epoch, number = divmod(step, self.batches)
-        order = list(range(len(self.data.tries)))
-        Random(f"{self.settings.seed}/{epoch}").shuffle(order)
-        return order[number * self.settings.batch :][: self.settings.batch]
+        if self._order is None or self._order[0] != epoch:
+            order = list(range(len(self.data.tries)))
+            Random(f"{self.settings.seed}/{epoch}").shuffle(order)
+            self._order = epoch, order
+        return self._order[1][number * self.settings.batch :][: self.settings.batch]
 
     def _width(self, used: int) -> int | None:
         if self.device == "cpu":
