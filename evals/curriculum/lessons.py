@@ -77,7 +77,7 @@ class Teacher:
         return self._lesson(
             "thread",
             {"problem": item.text},
-            in_threads(item.content),
+            in_threads(item.content, self.random),
             wording=wording,
             form=self._layout(_DSPY_THREADS),
         )

@@ -37,9 +37,9 @@ def solved(item: Item, behaviour: Behaviour, random: Random) -> list[Piece]:
     return _twice(graph, random)
 
 
-def in_threads(graph: Graph) -> str:
+def in_threads(graph: Graph, random: Random) -> str:
     """The threaded solution as a thinking model writes it (ThreadWeaver, arXiv:2512.07843). Raises as `threaded`."""
-    thought, _, box = threaded(graph).rpartition("\n")
+    thought, _, box = threaded(graph, random).rpartition("\n")
     return f"<think>\n{thought}\n</think>\n{box}"
 
 

@@ -1,8 +1,8 @@
 """Solutions of a graph as text: a line `name = expression = value` for each needed quantity, then the boxed answer.
 
 Lines come in random topological orders, so two drafts of one problem differ: each part from its beginning to its end,
-parts in any order, then what joins them. The threaded form, of which a problem has one, writes independent parts as
-threads, in the format of ThreadWeaver (arXiv 2512.07843).
+parts in any order, then what joins them. The threaded form writes independent parts as threads, in the format of
+ThreadWeaver (arXiv 2512.07843).
 """
 
 from __future__ import annotations
@@ -34,29 +34,28 @@ def direct(answer: int) -> str:
     return f"\\boxed{{{answer}}}"
 
 
-def threaded(graph: Graph) -> str:
+def threaded(graph: Graph, random: Random) -> str:
     """A solution with its parts in threads. Raises InputError where threads do not pay; `threads_pay` tells before.
 
-    First the joins, in names, from the asked one down; what they end in are the outlines, in that order. In front of a
-    part's lines stand the names on the way down from what the thread is to find: see `way_down`. Behind the block the
-    joins have their values, from the last one up. Parts share a thread where there are more than six of them, or where
-    one alone is too short.
+    An outline names the given quantity at the beginning of its part, which the thread's first line states: a thread
+    goes from there as a sequential solution does, as far as it gets without the other parts. Parts share a thread where
+    there are more than six of them, or where one alone is too short.
     """
     values = graph.values()
-    joins, ends = _plan(graph)
-    parts = {part[-1].name: part for part in graph.parts()}
-    groups = _dealt([_Part(parts[end], values) for end in ends])
+    parts = [_Part(part, values) for part in graph.parts()]
+    shuffle(random, parts)
+    groups = _dealt(parts)
     if not groups:
         raise InputError(
             f"a graph of {len(parts)} parts has no threaded form",
             why=f"threads are {FEWEST_THREADS} to {MOST_THREADS}, of at least {SHORTEST_THREAD} tokens each",
             fix="ask threads_pay(graph) first, or take the mix `threads`",
         )
-    outlines = [", ".join(part.name for part in group) for group in groups]
-    bodies = ["\n".join(f"{', '.join(way_down(part.quantities))}\n{part.text}" for part in group) for group in groups]
+    outlines = [", ".join(part.begins for part in group) for group in groups]
+    bodies = ["\n".join(part.text for part in group) for group in groups]
+    joins = [line(quantity, values) for quantity in in_order(graph.joins, random)]
     return "\n".join(
         [
-            *(f"{join.name} = {expression(join)}" for join in joins),
             "<Parallel>",
             "<Outlines>",
             *(f"<Outline>{number}: {outline}</Outline>" for number, outline in enumerate(outlines, 1)),
@@ -64,28 +63,15 @@ def threaded(graph: Graph) -> str:
             # No break between one thread's end and the next one's beginning: so the format has it.
             "".join(f"<Thread>\n{number}: {body}</Thread>" for number, body in enumerate(bodies, 1)),
             "</Parallel>",
-            _ended([line(join, values) for join in reversed(joins)], values[graph.asked]),
+            _ended(joins, values[graph.asked]),
         ]
     )
 
 
 def threads_pay(graph: Graph) -> bool:
-    """Whether the graph has a threaded form."""
+    """Whether the graph has a threaded form. Does not depend on the order of its parts."""
     values = graph.values()
     return bool(_dealt([_Part(part, values) for part in graph.parts()]))
-
-
-def way_down(part: Sequence[Quantity]) -> list[str]:
-    """Names from the last quantity of a part down to its first, each an operand of the one before.
-
-    A thread's first line is about a quantity as many steps away from its outline as the part is deep: here they are
-    written, one lookup each. The built-in model, trained on threads without this, began any thread with any part's
-    first line (0 of 40 problems right, with 36 in sequence). That ways help is not measured yet.
-    """
-    found = [part[0]]
-    while found[-1] is not part[-1]:
-        found.append(next(quantity for quantity in part if found[-1].name in quantity.operands))
-    return [quantity.name for quantity in reversed(found)]
 
 
 def line(quantity: Quantity, values: Mapping[Any, int]) -> str:
@@ -134,20 +120,9 @@ class _Part:
     """A part with its lines."""
 
     def __init__(self, quantities: Sequence[Quantity], values: Mapping[Any, int]) -> None:
-        self.quantities, self.name = quantities, quantities[-1].name
+        self.begins = quantities[0].name
         self.text = "\n".join(line(quantity, values) for quantity in quantities)
         self.length = tokens.count(self.text)
-
-
-def _plan(graph: Graph) -> tuple[list[Quantity], list[str]]:
-    """The joins, each behind the one that is made of it, breadth first, and the names of the parts' ends that they
-    come to, in that order."""
-    joins = {quantity.name: quantity for quantity in graph.joins}
-    order: list[Any] = [graph.asked]
-    for name in order:
-        if name in joins:
-            order += joins[name].operands
-    return [joins[name] for name in order if name in joins], [name for name in order if name not in joins]
 
 
 def _dealt(parts: Sequence[_Part]) -> list[list[_Part]]:

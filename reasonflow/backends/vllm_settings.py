@@ -32,11 +32,11 @@ GPU_MAX_RUNNING = 256
 GPU_BATCHED_TOKENS = 8192
 """With vLLM's own 2048 and 128 running, prefill and decoding starve an H100."""
 GPU_UTILIZATION = 0.9
-GPU_COMPILATION = {"mode": 0, "cudagraph_mode": "FULL", "max_cudagraph_capture_size": 512}
-"""CUDA graphs without torch.compile: 20 s to the first answer instead of 111 s, decoding within 5 %. Graphs for every
-step of up to 512 tokens, not only for those that decode alone: a branch that joins a shared prefix computes some tens
-of tokens, and each step in which one begins took about 20 ms at 8B instead of 8 (H200). vLLM itself falls back to
-graphs for decoding where the attention backend has no others."""
+GPU_COMPILATION = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
+"""CUDA graphs without torch.compile: 20 s to the first answer instead of 111 s, decoding within 5 %. Only of steps that
+decode alone: graphs of others are captured with one token a request too, for which FlashAttention 3 leaves the causal
+mask out where heads are not 65 to 128 wide. Replayed for a short prompt behind a cached prefix, such a graph lets tokens
+see those behind them: of 1,000 threaded runs of the built-in model 69 % were right, and 96 % on a processor."""
 
 _OURS = frozenset({"model", "disable_log_stats", "skip_tokenizer_init"})
 """Engine arguments this backend depends on."""

@@ -69,8 +69,8 @@ def test_only_slips_are_left_out_of_the_loss() -> None:
 def test_threads_stand_in_a_thought_that_the_answer_follows() -> None:
     wide = item(parse_source("graphmath:threads,width=3,split=train"), 0)
     assert isinstance(wide.content, Graph)
-    text = in_threads(wide.content)
-    assert text.startswith("<think>\ndark loaves = ")
+    text = in_threads(wide.content, Random(0))
+    assert text.startswith("<think>\n<Parallel>")
     assert text.endswith(f"</think>\n\\boxed{{{wide.answer}}}")
     block = threads(text)
     assert block is not None

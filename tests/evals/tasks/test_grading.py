@@ -123,7 +123,7 @@ def test_no_text_makes_the_graders_raise(text: str) -> None:
 
 def test_a_cut_threaded_text_counts_what_it_has() -> None:
     graph = grow(Knobs(width=(3, 3), depth=(8, 8)), Random(2))
-    text = threaded(graph)
+    text = threaded(graph, Random(0))
     cut = text[: text.index("<Thread>\n2:")]
     assert threads(cut) is None
     assert 0 < grade(graph, cut).share < 1

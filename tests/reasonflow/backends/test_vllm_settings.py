@@ -43,7 +43,7 @@ def test_what_an_engine_is_made_of_is_read_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_gpu_engine_uses_graphs_and_chooses_its_own_blocks() -> None:
     arguments = settings("cuda").arguments()
-    graphs = {"mode": 0, "cudagraph_mode": "FULL", "max_cudagraph_capture_size": 512}
+    graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
     assert arguments["compilation_config"] == graphs
     assert arguments["max_num_seqs"] == 256
     assert arguments["max_num_batched_tokens"] == 8192
