@@ -36,8 +36,10 @@ def _length(op: Op) -> int:
     match op:
         case Generate():
             return 1
-        case Fork(body=body) | Each(body=body) | Within(body=body):
+        case Fork(body=body) | Within(body=body):
             return _depth(body)
+        case Each(body=body):
+            return op.chain * _depth(body)
         case Race(bodies=bodies):
             return max(map(_depth, bodies))
         case Loop(body=body, max_rounds=rounds):

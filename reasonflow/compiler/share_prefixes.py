@@ -108,7 +108,7 @@ def _bodies(node: Node, args: Sequence[_Value], depth: int) -> Iterator[tuple[Pl
         case Fork(body=body):
             yield body, [own("index"), *args]
         case Each(body=body):
-            yield body, [own("item"), own("index"), *args[1:]]
+            yield body, [*node.op.handed(own("item"), own("index"), own("found")), *args[1:]]
         case Loop(body=body):
             yield body, [own("state"), *args[1:]]
         case Within(body=body):

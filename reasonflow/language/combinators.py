@@ -6,7 +6,7 @@ Each one, called inside a plan, adds a node and returns a Ref (or the nest of Re
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dspy
@@ -43,12 +43,22 @@ def fork(n: Any, body: Callable[..., Any], *, min_branches: Any = None) -> Ref:
     return current.add(op, captured, name, ListShape(plan.shape, width))
 
 
-def each(items: Any, body: Callable[..., Any], *, cap: int | None = None, min_branches: Any = None) -> Ref:
+def each(
+    items: Any,
+    body: Callable[..., Any],
+    *,
+    cap: int | None = None,
+    needs: Callable[[Any], Sequence[int]] | None = None,
+    min_branches: Any = None,
+) -> Ref:
     """`body` once per item, in parallel. Gives a list as long as `items`; a hole stays a hole.
 
     items: a list of Refs, a list-shaped Ref, or one opaque value that will be a list, which then needs `cap`.
     body: takes the item, or the item and its number.
     cap: items used at most; further ones are left out and the run record says so.
+    needs: a function of an item's real value, giving the numbers of other items. Its branch begins when theirs have
+        ended, and the body takes what they gave, too: `body(item, found)`, or `body(item, found, number)`. In `found`
+        stands a hole for a branch that failed. A run with a circle, or a number that is no item's, raises RunError.
     min_branches: how many must give a result, or the step fails; with fewer items, all of them.
     """
     current = the_tracer("each")
@@ -66,15 +76,18 @@ def each(items: Any, body: Callable[..., Any], *, cap: int | None = None, min_br
     else:
         item, width, exact = VALUE, check_width(cap, "cap"), False
     name = current.path("each")
-    wants = _arity(body, "each", most=2, least=1)
+    if needs is not None:
+        _check_callable(needs, "each")
+    wants = _arity(body, "each", most=2, least=1) if needs is None else _arity(body, "each", most=3, least=2)
 
     def make(inner: Tracer) -> Any:
-        parameters = [inner.input("item", item), inner.input("index")]
+        one, index = inner.input("item", item), inner.input("index")
+        parameters = [one, index] if needs is None else [one, inner.input("found"), index]
         return body(*parameters[:wants])
 
     plan, captured = current.body(name, make)
     args = [state_of(source)[1], *captured]
-    op = nodes.Each(width, plan, check_least(min_branches, width))
+    op = nodes.Each(width, plan, check_least(min_branches, width), needs=needs)
     return current.add(op, args, name, ListShape(plan.shape, width, exact))
 
 

@@ -81,12 +81,12 @@ def node_bound(node: Node, window: int | None) -> Bound:
                 output_tokens=_times(output, calls),
             )
         case Fork(n=width, body=body) | Each(cap=width, body=body):
-            inner = bound(body, window)
+            inner, chain = bound(body, window), op.chain if isinstance(op, Each) else 1
             return Bound(
                 calls=inner.calls * width,
                 alive=inner.alive * width,
-                sequential_tokens=inner.sequential_tokens,
-                token_latency=inner.token_latency,
+                sequential_tokens=_times(inner.sequential_tokens, chain),
+                token_latency=_times(inner.token_latency, chain),
                 total_tokens=_times(inner.total_tokens, width),
                 output_tokens=_times(inner.output_tokens, width),
             )

@@ -103,7 +103,7 @@ def _arity(node: Node) -> int | None:
         case Fork(body=body):
             return len(body.inputs) - 1  # the branch's number is no argument
         case Each(body=body):
-            return len(body.inputs) - 1  # the item is one, its number is not
+            return len(body.inputs) + 1 - len(node.op.handed(0, 0, 0))  # of what it is handed the items are one
         case Loop(body=body) | Within(body=body):
             return len(body.inputs)
         case Race(bodies=racers):

@@ -220,8 +220,9 @@ def _title(node: Node) -> str | None:
             return node.name if n is None else f"{node.name} × {n}"
         case Fork(n=n):
             return f"{node.name}: {n} branches"
-        case Each(cap=cap):
-            return f"{node.name}: one branch per item, at most {cap}"
+        case Each(cap=cap, needs=needs):
+            waits = ", each behind those that it needs" if needs else ""
+            return f"{node.name}: one branch per item, at most {cap}{waits}"
         case Loop(max_rounds=rounds, until=until):
             return f"{node.name}: at most {rounds} rounds{', until a condition holds' if until else ''}"
         case When():

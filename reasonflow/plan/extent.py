@@ -167,9 +167,10 @@ class Reader:
             case Each(cap=cap, body=body):
                 items, captured = args[0], args[1:]
                 if isinstance(items, (list, tuple)):
-                    found = [self.plan(body, [item, number, *captured]) for number, item in enumerate(items[:cap])]
+                    given = [[*node.op.handed(item, n, UNKNOWN), *captured] for n, item in enumerate(items[:cap])]
+                    found = [self.plan(body, each) for each in given]
                     return _branches(node.op, body, found, len(found), len(found))
-                one = self.plan(body, [UNKNOWN, UNKNOWN, *captured])
+                one = self.plan(body, [*node.op.handed(UNKNOWN, UNKNOWN, UNKNOWN), *captured])
                 return replace(_branches(node.op, body, [one] * cap, 0, cap), value=UNKNOWN)
             case Loop():
                 return self._loop(node.op, args)
@@ -278,9 +279,10 @@ def _branches(op: Fork | Each, body: Plan, found: list[Extent], fewest: int, wid
     ways = sorted(takes.sequential for takes in each)
     sums = {name: sum(sorted(getattr(takes, name) for takes in each)[:fewest]) for name in _SUMS}
     surely = all(isinstance(node.op, PURE) for node in body.nodes)
+    waits = isinstance(op, Each) and op.needs is not None
     return Extent(
         least=Takes(**sums, sequential=ways[fewest - 1] if fewest else 0.0),
-        most=_joined([branch.most for branch in found], max),
+        most=_joined([branch.most for branch in found], sum if waits else max),
         asked=tuple(asked for branch in found for asked in branch.asked),
         value=[branch.value if surely else UNKNOWN for branch in found],
         ways=tuple(ways),

@@ -191,8 +191,13 @@ class Forecast:
                 return self._branches(inner, width_of(node.op, n, self.level.share))
             case Each(cap=cap, body=body):
                 items = args[0]
-                inner = self._plan(body, [replace(items, count=1), Size(), *args[1:]][: len(body.inputs)])
-                return self._branches(inner, width_of(node.op, cap, self.level.share))
+                item, width, found = replace(items, count=1), width_of(node.op, cap, self.level.share), Size()
+                inner = self._plan(body, [*node.op.handed(item, Size(), found), *args[1:]])
+                if node.op.needs is not None:  # a branch may read what all others gave
+                    found = replace(inner.size, count=inner.size.count * (width - 1))
+                    inner = self._plan(body, [*node.op.handed(item, Size(), found), *args[1:]])
+                size, demand, length = self._branches(inner, width)
+                return size, demand, length * min(node.op.chain, width)
             case Loop(body=body, max_rounds=rounds):
                 inner = self._plan(body, args)
                 if rounds > 1:  # later rounds read what the body gave

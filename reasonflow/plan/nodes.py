@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import dspy
 
@@ -18,6 +18,8 @@ from reasonflow.plan.budget import Budget
 from reasonflow.plan.shapes import Shape
 from reasonflow.prompts.layouts import Layout
 from reasonflow.prompts.styles import Style
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,13 +123,27 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """The body once per item of argument 0, at most `cap` times. Further arguments: the captured values."""
+    """The body once per item of argument 0, at most `cap` times. Further arguments: the captured values.
+
+    It is handed the item, its number and, with `needs`, the list of what the items it needs have given.
+    """
 
     cap: int
     body: Plan
     min_branches: int | None = None
     stops: tuple[Quorum, ...] = ()
     """As for a sampling group."""
+    needs: Callable[[Any], Sequence[int]] | None = None
+    """The numbers of the items that an item needs: its branch begins when theirs have ended."""
+
+    @property
+    def chain(self) -> int:
+        """Branches that may run one after the other."""
+        return 1 if self.needs is None else self.cap
+
+    def handed(self, item: T, number: T, found: T) -> list[T]:
+        """What the body is handed before the captured values."""
+        return [item, number] if self.needs is None else [item, number, found]
 
 
 @dataclass(frozen=True, slots=True)

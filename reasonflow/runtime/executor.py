@@ -7,7 +7,7 @@ exception.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ from reasonflow.runtime.record import Run, label
 from reasonflow.runtime.straight import chain_of, follow
 from reasonflow.runtime.tally import OUTVOTED, tallies
 from reasonflow.runtime.values import FREE, Cost, Hole, longest
+from reasonflow.runtime.waiting import Waiting
 from reasonflow.runtime.where import Indices, Outcome, Where
 
 FATAL = (EngineDead, EngineStartError, ProgramError)
@@ -66,9 +67,10 @@ class Executor:
             case Fork(n=n):
                 bodies = [[(index, FREE), *args] for index in range(n)]
                 return await self._branches(node, node.op, position, bodies, where, early)
-            case Each():
+            case Each(needs=needs):
                 bodies = self._items(node, node.op, args, where)
-                return await self._branches(node, node.op, position, bodies, where, early)
+                waiting = None if needs is None else self._waiting(node, needs, args[0][0], len(bodies))
+                return await self._branches(node, node.op, position, bodies, where, early, waiting)
             case Loop(body=body, max_rounds=rounds):
                 with where.body(body, position, rounds=rounds) as inside:
                     return await self._loop(node.op, args, inside)
@@ -106,6 +108,7 @@ class Executor:
         bodies: list[list[Outcome] | Hole],
         where: Where,
         early: Early | None,
+        waiting: Waiting | None = None,
     ) -> Outcome:
         results: dict[int, Any] = {}
         costs: list[Cost] = []
@@ -117,6 +120,9 @@ class Executor:
 
         async def branch(index: int, inputs: list[Outcome], inside: Where) -> None:
             mine = inside.branch(index)
+            if waiting is not None:
+                found = await waiting.found(index)
+                inputs, mine = [*inputs[:2], found, *inputs[2:]], mine.after([found[1]])
             try:
                 results[index], cost = await self.evaluate(op.body, inputs, mine)
             except FATAL as error:
@@ -126,31 +132,49 @@ class Executor:
             except Exception as error:
                 results[index] = self.hole(node.name, (*where.indices, index), error)
                 cost = mine.furthest.cost
-            costs.append(cost)
-            if early is not None:
-                early.come(index, results[index], cost)
+            ended(index, cost)
             if decided(index, results[index]):
                 group.cancel_scope.cancel()
 
-        with where.body(op.body, position, width=width) as inside:
+        def ended(index: int, cost: Cost) -> None:
+            costs.append(cost)
+            if early is not None:
+                early.come(index, results[index], cost)
+            if waiting is not None:
+                waiting.end(index, results[index], cost)
+
+        def never(index: int, error: Exception) -> Hole:
+            return Hole(label(node.name, (*where.indices, index)), error)
+
+        chain = 1 if waiting is None else waiting.chain
+        with where.body(op.body, position, width=width, chain=chain) as inside:
             async with anyio.create_task_group() as group:
                 for index, inputs in enumerate(bodies):
                     if isinstance(inputs, Hole):
                         results[index] = inputs
-                        if early is not None:
-                            early.come(index, inputs, where.entry)
+                        ended(index, where.entry)
                     elif index < width:
                         group.start_soon(branch, index, inputs, inside)
+                    elif waiting is not None:  # those that need it must not wait for ever
+                        results[index] = never(index, BudgetExceeded("no room for the branch"))
+                        ended(index, where.entry)
         if fatal:
             raise fatal[0]
         for index in range(len(bodies)):
             if index not in results:
-                unaffordable, outvoted = BudgetExceeded("no room for the branch"), BranchCancelled(OUTVOTED)
-                path = label(node.name, (*where.indices, index))
-                results[index] = Hole(path, unaffordable if index >= width else outvoted)
+                error = BudgetExceeded("no room for the branch") if index >= width else BranchCancelled(OUTVOTED)
+                results[index] = never(index, error)
         found = [results[index] for index in range(len(bodies))]
         joins.enough(node.name, found, op.min_branches)
         return found, where.longest(costs)
+
+    def _waiting(self, node: Node, needs: Callable[[Any], Any], items: Sequence[Any], width: int) -> Waiting:
+        """Who waits for whom, among the first `width` items."""
+        wanted: list[Any] = []
+        for item in items[:width]:
+            with contained(f"{node.name}'s needs"):
+                wanted.append([] if isinstance(item, Hole) else needs(item))
+        return Waiting(node.name, wanted, len(items))
 
     def _affordable(self, node: Node, op: Fork | Each, position: int, full: int, where: Where) -> int:
         """Branches that start: all, unless a budget cannot hold them even at their floors."""

@@ -26,6 +26,7 @@ class Frame:
         *,
         width: int = 1,
         rounds: int = 1,
+        chain: int = 1,
     ) -> None:
         self.plan = plan
         self.scope = scope
@@ -35,6 +36,8 @@ class Frame:
         self.width = width
         self.rounds_left = rounds
         """Of a loop, the one under way included."""
+        self.chain = chain
+        """Of branches that need each other: how many may come one after the other."""
         self.begun = [0] * len(plan.nodes)
         self.below: set[Frame] = set()
 
@@ -52,9 +55,9 @@ class Frame:
             frame = frame.parent
 
     @contextmanager
-    def under(self, plan: Plan, position: int, *, width: int = 1, rounds: int = 1) -> Iterator[Frame]:
+    def under(self, plan: Plan, position: int, *, width: int = 1, rounds: int = 1, chain: int = 1) -> Iterator[Frame]:
         """The frame of a body of this plan's node at `position`, while it is evaluated."""
-        inner = Frame(plan, self.scope, self, position, width=width, rounds=rounds)
+        inner = Frame(plan, self.scope, self, position, width=width, rounds=rounds, chain=chain)
         with inner.attached():
             yield inner
 
@@ -88,4 +91,4 @@ class Frame:
     def after(self, position: int, forecast: Forecast) -> float:
         """Sequential tokens from the end of the node at `position` to this frame's end."""
         found = forecast.of[id(self.plan)]
-        return found.after[position] + found.length * (self.rounds_left - 1)
+        return found.after[position] + found.length * (self.rounds_left - 1 + self.chain - 1)

@@ -53,10 +53,10 @@ class Where:
         return best
 
     @contextmanager
-    def body(self, plan: Plan, position: int, *, width: int = 1, rounds: int = 1) -> Iterator[Where]:
+    def body(self, plan: Plan, position: int, *, width: int = 1, rounds: int = 1, chain: int = 1) -> Iterator[Where]:
         """Inside a node of the plan evaluated here."""
         if self.frame is None:
             yield self
             return
-        with self.frame.under(plan, position, width=width, rounds=rounds) as frame:
+        with self.frame.under(plan, position, width=width, rounds=rounds, chain=chain) as frame:
             yield replace(self, frame=frame)
