@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import dspy
-from dspy.utils.exceptions import AdapterParseError
 
 import reasonflow as rf
+from reasonflow.programs.final_fields import final_fields
 from reasonflow.programs.seams import Seams
 from reasonflow.programs.trajectories import parse, planned
-from reasonflow.prompts.answers import extract_answer
 from reasonflow.prompts.context import Context
-from reasonflow.prompts.parse import parse as parse_answer
 from reasonflow.prompts.styles import Style, answer_field
 from reasonflow.runtime.values import Hole, Record
 
@@ -130,20 +128,8 @@ class Machine:
     def so_far(self, record: Any) -> Record:
         """The same without a word about its structure, which need not be whole yet."""
         text = record.context.text
-        return Record({**self._fields(text, cut=record.cut), "trajectory": text}, text)
-
-    def _fields(self, text: str, *, cut: bool) -> dict[str, Any]:
-        """The signature's outputs; None where the text does not hold them."""
-        try:
-            fields = dict(parse_answer(self.signature, self.style, text, "length" if cut else "stop").fields)
-        except AdapterParseError as error:
-            rf.note(f"its fields could not be read: {error}"[:200], repair=False)
-            return dict.fromkeys(self.signature.output_fields)
-        name = answer_field(self.signature)
-        if self.style == "boxed" and fields[name] is None and (inside := extract_answer(text)).repair is None:
-            rf.note("the answer stands inside the thinking", repair=False)
-            fields.update({key: inside.answer if key == name else inside.reasoning for key in fields})
-        return fields
+        fields = final_fields(self.signature, self.style, text, cut=record.cut)
+        return Record({**fields, "trajectory": text}, text)
 
     def rescued(self, record: Any) -> Record:
         """The answer of a solution in one go, which a trajectory without an answer is given up for."""

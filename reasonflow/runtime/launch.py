@@ -271,7 +271,7 @@ class _Launch:
         if all(value is not None for value in record.fields.values()):
             return
         sites = [node.op.site for node in self.plan.walk() if isinstance(node.op, Generate)]
-        signature = next((s.signature for s in sites if tuple(s.signature.output_fields) == tuple(record)), None)
+        signature = next((s.signature for s in sites if set(s.signature.output_fields) <= set(record)), None)
         error = missing_answer(signature or sites[-1].signature, record)
         error.run = self.run
         raise error

@@ -121,6 +121,16 @@ async def several(value: Any) -> list[str]:
     return [f"{value}/{number}" for number in range(digest("several", str(value)) % 5)]
 
 
+def earlier(item: str) -> list[int]:
+    """Some of the items in front of one that `several` gave."""
+    number = int(item.rpartition("/")[2])
+    return [before for before in range(number) if digest("earlier", item, before) % 2 == 0]
+
+
+async def listed(values: Any) -> str:
+    return " ".join(map(str, values))
+
+
 def holds(value: Any) -> bool:
     return digest("holds", str(value)) % 2 == 0
 
@@ -169,7 +179,7 @@ class _Builder:
 
     def texts(self, depth: int) -> Any:
         """A step that gives a list of texts."""
-        kinds = [self.group] if depth <= 0 else [self.group, self.forked, self.every, self.every_one]
+        kinds = [self.group] if depth <= 0 else [self.group, self.forked, self.every, self.every_one, self.behind]
         return self.draw.choice(kinds)(depth - 1)
 
     def marked(self, value: Any) -> Any:
@@ -271,6 +281,17 @@ class _Builder:
         items = rf.call(several, self.value(depth))
         cap = self.width()
         return rf.each(items, _of_item(self.body(depth)), cap=cap, min_branches=self.least(cap))
+
+    def behind(self, depth: int) -> Any:
+        items, body = rf.call(several, self.value(depth)), self.body(depth)
+        cap = self.width()
+        return rf.each(
+            items,
+            lambda item, found: body(item, rf.call(listed, found)),
+            cap=cap,
+            needs=earlier,
+            min_branches=self.least(cap),
+        )
 
     # Bodies -----------------------------------------------------------------------------------------------------------
 
