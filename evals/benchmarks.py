@@ -1,16 +1,21 @@
-"""Benchmarks by name: one table says where each lives and which of its columns mean what."""
+"""Benchmarks by name: one table says where each lives and which of its columns mean what.
+
+Those of question answering have a table of their own, `reasonflow.evals.qa.table`.
+"""
 
 from __future__ import annotations
 
+import json
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reasonflow.errors import InputError, UnknownName
-from reasonflow.evals.dataset import Kind, Problem, problem_of, read_problems
+from reasonflow.evals.benchmark import Benchmark, to_problems
+from reasonflow.evals.dataset import Problem, read_problems
+from reasonflow.evals.qa.table import QUESTIONS
 from reasonflow.evals.tasks import DEFAULT_SIZE, PREFIX, generate, parse_task, problems
 
 DEFAULT = f"{problems.NAME}:mid"
@@ -30,27 +35,6 @@ def whole_number(answer: str) -> str:
 def without_leading_zeros(answer: str) -> str:
     """`025` as `25`: AIME's answers are numbers of up to three digits."""
     return answer.strip().lstrip("0") or "0"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Benchmark:
-    """A public dataset as the Hugging Face hub holds it."""
-
-    repository: str
-    config: str | None = None
-    split: str
-    """As `datasets` spells it; `train+test` is both."""
-    problem: tuple[str, ...]
-    """The columns that make up the problem, joined by a space."""
-    answer: str
-    """The column of the gold answer."""
-    id: str | None = None
-    """The column of ids; None numbers the rows."""
-    clean: Callable[[str], str] = str.strip
-    """Turns the answer column into the answer."""
-    kind: Kind = "math"
-    licence: str
-    """As declared by its authors or its copy on the hub."""
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -115,6 +99,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         clean=whole_number,
         licence="not declared",
     ),
+    **QUESTIONS,
 }
 
 
@@ -132,25 +117,33 @@ def load(
 ) -> list[Problem]:
     """The problems of a benchmark, or of a JSON-lines file.
 
+    data: with a benchmark, the rows of this file, read and graded as that benchmark is: offline, or a part of it.
     limit: at most so many: the first ones, or a random choice of that size in file order where a `seed` is given. For a
     generated benchmark it is the number of problems made, and `seed` makes other ones.
-    Raises UnknownName, and InputError for a bad file, for both sources at once, and for a benchmark that cannot be had.
+    Raises UnknownName, and InputError for a bad file, for a file of a benchmark that is generated, and for a benchmark
+    that cannot be had.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit={limit} leaves no problem to solve", fix="use a limit of at least 1")
-    if data is not None:
-        if benchmark is not None:
-            raise InputError("a benchmark and a data file were both given", fix="use either --benchmark or --data")
+    if data is not None and benchmark is None:
         return choose(read_problems(data), limit, seed)
     name = DEFAULT if benchmark is None else benchmark
+    generated = name.startswith(PREFIX) or problems.is_named(name)
+    if data is not None and generated:
+        raise InputError(
+            f"a generated benchmark, {name}, and a data file were both given",
+            why="its problems are made on the spot; no file holds them",
+            fix="use either --benchmark or --data; a file goes with benchmarks that are downloaded, such as 2wiki",
+        )
     if name.startswith(PREFIX):
         task = parse_task(name)
         return generate(task, size=limit or DEFAULT_SIZE, seed=task.seed if seed is None else seed)
-    if problems.is_named(name):
+    if generated:
         return problems.generate(name, size=limit or DEFAULT_SIZE, seed=seed)
     if name not in BENCHMARKS:
         raise UnknownName.among("benchmark", name, [*names(), f"{PREFIX}chain_sum"])
-    return choose(download(name, BENCHMARKS[name]), limit, seed)
+    entry = BENCHMARKS[name]
+    return choose(download(name, entry) if data is None else read_problems(data, entry.read_row), limit, seed)
 
 
 def download(name: str, benchmark: Benchmark) -> list[Problem]:
@@ -164,7 +157,10 @@ def download(name: str, benchmark: Benchmark) -> list[Problem]:
             fix='pip install "reasonflow[eval]", or give the problems as a file with --data',
         ) from error
     try:
-        rows = datasets.load_dataset(benchmark.repository, benchmark.config, split=benchmark.split)
+        if benchmark.file is None:
+            rows = datasets.load_dataset(benchmark.repository, benchmark.config, split=benchmark.split)
+        else:
+            rows = _json_file(benchmark.repository, benchmark.file)
     except Exception as error:  # network, hub and file errors of four libraries share no base class
         raise InputError(
             f"the benchmark {name!r} ({benchmark.repository}) cannot be loaded",
@@ -175,23 +171,11 @@ def download(name: str, benchmark: Benchmark) -> list[Problem]:
     return list(to_problems(name, benchmark, rows))
 
 
-def to_problems(name: str, benchmark: Benchmark, rows: Iterable[Mapping[str, Any]]) -> Iterable[Problem]:
-    """The table's columns as problems. Raises InputError where the dataset has other columns than the table says."""
-    for index, row in enumerate(rows):
-        missing = [column for column in (*benchmark.problem, benchmark.answer) if column not in row]
-        if missing:
-            raise InputError(
-                f"the benchmark {name!r} has no column {missing[0]!r}",
-                why=f"row {index} of {benchmark.repository} has {', '.join(row)}; the dataset may have changed",
-                fix="give the problems as JSON lines with --data FILE",
-            )
-        given = row.get(benchmark.id) if benchmark.id else None
-        fields = {
-            "id": f"{name}-{index}" if given is None else f"{name}-{given}",
-            "problem": " ".join(str(row[column]).strip() for column in benchmark.problem),
-            "answer": benchmark.clean(str(row[benchmark.answer])),
-        }
-        yield problem_of(fields, where=f"{name} row {index}", default_id=fields["id"], source=name)
+def _json_file(repository: str, file: str) -> Any:
+    """The content of one file of a dataset, from the hub's cache. Raises what the hub and JSON raise."""
+    from huggingface_hub import hf_hub_download
+
+    return json.loads(Path(hf_hub_download(repository, file, repo_type="dataset")).read_text(encoding="utf-8"))
 
 
 def choose(problems: list[Problem], limit: int | None, seed: int | None) -> list[Problem]:

@@ -10,13 +10,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from reasonflow.errors import InputError
+from reasonflow.evals.evidence import Evidence
 
-Kind: TypeAlias = Literal["math", "text", "countdown", "generated"]
-"""How an answer is graded: as mathematics, as normalised words, as an expression that reaches a target, or by the
-generator that made the problem."""
+Kind: TypeAlias = Literal["math", "text", "listed", "countdown", "generated"]
+"""How an answer is graded: as mathematics, as normalised words, by whether every string of a structured gold answer is
+found in it, as an expression that reaches a target, or by the generator that made the problem."""
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """A line beyond this is an error: no benchmark row comes near it, and a whole file without line ends would."""
@@ -37,11 +38,14 @@ class Problem:
     aliases: tuple[str, ...] = ()
     """Other answers that count as right."""
     grading: Mapping[str, Any] = field(default_factory=dict)
-    """What grading needs beyond the answer: `numbers` and `target`, or where the generator finds its entry again."""
+    """What grading needs beyond the answer: `numbers` and `target`, the `answers` with their JSON types, or where the
+    generator finds its entry again."""
+    evidence: Evidence = field(default_factory=Evidence)
+    """What the answer rests on, where that is annotated. Programs are not shown it."""
 
 
 def digest(problems: Iterable[Problem]) -> str:
-    """A hash over everything that decides what is asked and what counts as right, in order."""
+    """A hash over everything that decides what is asked and what counts as right, in order. Evidence does not."""
     hashed = hashlib.sha256()
     for problem in problems:
         row = [problem.id, dict(problem.inputs), problem.answer, problem.kind, problem.aliases, dict(problem.grading)]
@@ -49,17 +53,24 @@ def digest(problems: Iterable[Problem]) -> str:
     return hashed.hexdigest()[:16]
 
 
-def read_problems(path: str | Path) -> list[Problem]:
+class RowReader(Protocol):
+    """Makes a problem of one row. Raises InputError that starts with `where`."""
+
+    def __call__(self, row: Mapping[str, Any], *, where: str, default_id: str, source: str) -> Problem: ...
+
+
+def read_problems(path: str | Path, read: RowReader | None = None) -> list[Problem]:
     """All problems of a JSON-lines file. Raises InputError naming file and line.
 
-    A row has `problem` or `question`, and `answer` or `answers` (the first is the gold answer, the others aliases).
-    `id` defaults to the line number. `numbers` with `target` make a countdown problem, `answers` a text problem.
+    read: what a row means; None: `problem_of`. There a row has `problem` or `question`, and `answer` or `answers` (the
+    first is the gold answer, the others aliases). `id` defaults to the line number. `numbers` with `target` make a
+    countdown problem, `answers` a text problem.
     """
-    path = Path(path)
+    path, read = Path(path), read or problem_of
     problems: list[Problem] = []
     first_seen: dict[str, int] = {}
     for line, row in read_rows(path):
-        problem = problem_of(row, where=f"{path}:{line}", default_id=f"line-{line}", source=path.stem)
+        problem = read(row, where=f"{path}:{line}", default_id=f"line-{line}", source=path.stem)
         if problem.id in first_seen:
             raise InputError(
                 f"{path}:{line}: the id {problem.id!r} occurs twice",
@@ -150,7 +161,7 @@ def problem_of(row: Mapping[str, Any], *, where: str, default_id: str, source: s
         answers = row["answers"]
         if not isinstance(answers, (list, tuple)) or not answers:
             raise InputError(f"{where}: 'answers' must be a list with at least one answer", fix="write a JSON list")
-        answer, *aliases = map(_answer_text, answers)
+        answer, *aliases = map(answer_text, answers)
         kind = "text"
     else:
         answer, aliases = _text(row, "answer", where), []
@@ -187,7 +198,7 @@ def _text(row: Mapping[str, Any], name: str, where: str) -> str:
     raise InputError(f"{where}: the field {name!r} {what}", fix="write it as a non-empty string")
 
 
-def _answer_text(value: Any) -> str:
+def answer_text(value: Any) -> str:
     """One of several answers as words; structured ones keep their JSON spelling."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 

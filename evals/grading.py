@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from typing import Any
 from reasonflow.errors import RunError
 from reasonflow.evals.comparison import MAX_CHARS, countdown, decide, same_words
 from reasonflow.evals.dataset import Problem
+from reasonflow.evals.qa import fanout
 
 WORKER = Path(__file__).with_name("grading_worker.py")
 LIMIT_S = 5.0
@@ -36,7 +37,7 @@ class Grade:
 
     correct: bool
     reason: str = ""
-    """Why an answer is wrong where that is not its value: "no answer", "timed out", "not parsed"."""
+    """Why an answer is wrong where that is not its value: "no answer", "timed out", "not parsed", "lacks Ada"."""
 
 
 class WorkerLost(Exception):
@@ -140,6 +141,8 @@ class Grader:
             return Grade(False, f"longer than {MAX_CHARS} characters")
         if problem.kind == "countdown":
             return Grade(*countdown(answer, problem.grading["numbers"], problem.grading["target"]))
+        if problem.kind == "listed":
+            return _listed(answer, problem.grading["answers"])
         accepted = (problem.answer, *problem.aliases)
         if problem.kind == "text":
             return Grade(any(same_words(answer, gold) for gold in accepted))
@@ -208,3 +211,9 @@ class Grader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _listed(answer: str, golds: Sequence[Any]) -> Grade:
+    """Whether the answer holds every string of one of the gold answers; else what it lacks of the nearest."""
+    found = max((fanout.find(answer, gold) for gold in golds), key=lambda found: found.loose)
+    return Grade(found.strict, "" if found.strict else f"lacks {', '.join(found.missing[:3])}")

@@ -111,6 +111,8 @@ def evaluate(
 
       reasonflow eval pdr --benchmark aime24 --model Qwen/Qwen3-8B --samples 16
 
+      reasonflow eval chain_of_thought --benchmark 2wiki --data questions.jsonl --limit 5
+
       reasonflow eval pdr --model openai/Qwen/Qwen3-8B --engine http://localhost:8000/v1
 
       reasonflow eval chain_of_thought --benchmark rg:leg_counting,max_animals=3
@@ -168,7 +170,8 @@ def evaluate(
     made = build(program, signature, arguments)
     each, overall = (None if given is None else Budget.parse(given) for given in (budget, overall_budget))
     limited(made, each, overall).explain()
-    name = data.stem if data else DEFAULT if benchmark is None else benchmark
+    sources = (benchmark, None if data is None else data.stem)
+    name = "-".join(source for source in sources if source is not None) or DEFAULT
     folder = out or default_folder(program, name, model, seed)
     lm = open_lm(
         model,

@@ -32,10 +32,17 @@ MaxTokens: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Generated
 
 Benchmark: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="gsm8k, math500, ..., graphmath:MIX, rg:NAME of reasoning-gym; graphmath:mid if none is given."),
+    typer.Option(
+        help="gsm8k, math500, hotpotqa, 2wiki, ..., graphmath:MIX, rg:NAME of reasoning-gym; "
+        "graphmath:mid if none is given."
+    ),
 ]
 Data: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="JSON lines with problem and answer, instead of a benchmark.")
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="JSON lines with problem and answer, instead of a benchmark; with --benchmark, rows of that benchmark.",
+    ),
 ]
 Limit: TypeAlias = Annotated[int | None, typer.Option(min=1, help="At most so many problems, the first ones.")]
 Samples: TypeAlias = Annotated[int, typer.Option(min=1, help="Runs per problem.")]
