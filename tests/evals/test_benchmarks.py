@@ -12,7 +12,9 @@ import pytest
 
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.evals import benchmarks
-from reasonflow.evals.benchmarks import BENCHMARKS, DEFAULT, load, names, to_problems
+from reasonflow.evals.benchmark import to_problems
+from reasonflow.evals.benchmarks import BENCHMARKS, DEFAULT, load, names
+from reasonflow.evals.qa.table import QUESTIONS
 
 ROWS: Mapping[str, tuple[dict[str, Any], str, str]] = {
     # benchmark: (a row in the official schema, the problem it is, its answer)
@@ -72,11 +74,12 @@ def local(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, rows: list[d
 
 
 def test_every_benchmark_has_a_row_here() -> None:
-    assert set(ROWS) == set(BENCHMARKS)
+    assert set(ROWS) == set(BENCHMARKS) - set(QUESTIONS), "those of question answering have tests of their own"
+    assert set(QUESTIONS) < set(BENCHMARKS)
     assert all(entry.licence for entry in BENCHMARKS.values())
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", ROWS)
 def test_the_official_schema_becomes_problems(name: str) -> None:
     row, problem, answer = ROWS[name]
     (made,) = to_problems(name, BENCHMARKS[name], [row])
@@ -129,9 +132,27 @@ def test_a_limit_that_leaves_nothing_is_refused(limit: int) -> None:
         load(limit=limit)
 
 
-def test_a_benchmark_and_a_file_exclude_each_other(tmp_path: Path) -> None:
+def test_a_file_with_a_benchmark_is_read_as_that_benchmark_is(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    rows = [
+        {"id": "a", "question": "How much?", "answer": "So.\n#### 1,234"},
+        {"id": "b", "problem": "?", "answer": "7"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert [(p.id, p.answer, p.kind) for p in load("gsm8k", data=path)] == [("a", "1234", "math"), ("b", "7", "math")]
+    assert [p.id for p in load("gsm8k", data=path, limit=1)] == ["a"]
+    assert load(data=path)[0].answer == "So.\n#### 1,234", "alone it is read as it stands"
+    path.write_text(json.dumps(rows[0]) + "\n" + json.dumps({"id": "b", "answer": "7"}) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"p\.jsonl:2: the field 'problem' is missing"):
+        load("gsm8k", data=path)
+    with pytest.raises(UnknownName, match="did you mean 'gsm8k'"):
+        load("gsm8", data=path)
+
+
+@pytest.mark.parametrize("name", [DEFAULT, "rg:gcd"])
+def test_a_generated_benchmark_and_a_file_exclude_each_other(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="either"):
-        load("gsm8k", data=tmp_path / "x.jsonl")
+        load(name, data=tmp_path / "x.jsonl")
 
 
 def test_a_limit_takes_the_first_problems_and_a_seed_chooses(tmp_path: Path) -> None:

@@ -32,6 +32,38 @@ def worker_pids(grader: Grader) -> set[int]:
 
 
 @pytest.mark.parametrize(
+    ("answer", "golds", "grade"),
+    [
+        ("Avatar, by James Cameron", [{"Avatar": "James Cameron"}], Grade(True)),
+        ("Avatar", [{"Avatar": "James Cameron"}], Grade(False, "lacks james cameron")),
+        ("There are 1,590,152 of them", [1590152], Grade(True)),
+        ("Prost: yes; Verstappen: No.", [{"Prost": True, "Verstappen": False}], Grade(True)),
+        ("a b", [["a", "b", "c", "d", "e", "f"]], Grade(False, "lacks c, d, e")),
+        # The nearest of several gold answers says what is missing.
+        ("a b", [["x"], ["a", "b", "c"]], Grade(False, "lacks c")),
+        ("a b", [["x"], "a b"], Grade(True)),
+    ],
+)
+def test_a_listed_answer_holds_every_string(grader: Grader, answer: str, golds: list[object], grade: Grade) -> None:
+    problem = Problem(id="p", inputs={}, answer="", kind="listed", grading={"answers": golds})
+    assert grader.grade(problem, answer) == grade
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "correct"),
+    [
+        ("January, 18 1866", "January 18, 1866", True),
+        ("18 January 1866", "January 18, 1866", False),
+        ("1590152", "1,590,152", True),
+        ("Yes.", "yes", True),
+        ("yes, they are", "yes", False),
+    ],
+)
+def test_dates_numbers_and_yes_or_no_are_words(grader: Grader, answer: str, expected: str, correct: bool) -> None:
+    assert grader.grade(Problem(id="p", inputs={}, answer=expected, kind="text"), answer).correct is correct
+
+
+@pytest.mark.parametrize(
     ("answer", "expected"),
     [
         ("0.5", "\\frac{1}{2}"),

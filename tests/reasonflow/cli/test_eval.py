@@ -64,6 +64,21 @@ def test_json_is_one_object_on_stdout_and_all_talk_on_stderr(
     assert scripted == [{"model": "embedded", "temperature": 0.7, **opened}]
 
 
+def test_a_file_is_read_as_the_benchmark_beside_it(
+    scripted: list[dict[str, Any]], data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"id": "a", "question": "Which?", "answers": [{"Sum": 4}]},
+        {"id": "b", "question": "How many?", "answers": [4]},
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = ("eval", "chain_of_thought", "--data", str(data), "--json")
+    assert reasonflow(*words, "--benchmark", "fanoutqa") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["accuracy"], result["benchmark"]) == (0.5, "fanoutqa-doubles")
+    assert Path(result["out"]) == Path("runs/chain_of_thought-fanoutqa-doubles-embedded-0")
+
+
 def test_the_table_is_the_result_and_the_same_command_resumes(
     scripted: list[dict[str, Any]],
     data: Path,
@@ -92,7 +107,9 @@ def test_the_table_is_the_result_and_the_same_command_resumes(
         (["pdr", "--set", "widths=x"], "not a list of whole numbers"),
         (["pdr", "--set", "widths=0,2"], "0"),
         (["pdr", "--data", "nothing.jsonl"], "there is no file"),
-        (["pdr", "--data", "doubles.jsonl", "--benchmark", "gsm8k"], "both"),
+        (["pdr", "--data", "doubles.jsonl", "--benchmark", "graphmath:mid"], "both"),
+        (["pdr", "--data", "doubles.jsonl", "--benchmark", "gsm8"], "did you mean 'gsm8k'"),
+        (["pdr", "--data", "nothing.jsonl", "--benchmark", "2wiki"], "there is no file"),
         (["self_consistency", "--set", "n=100000"], "100000"),
         (["self_consistency", "--set", "n=0"], "n=0 is out of range"),
         (["pdr", "--set", "widths="], "at least one round"),
