@@ -55,7 +55,7 @@ def area(score: float, used: int, budgets: Sequence[int], *, form: AreaForm = "c
         case "paper":
             reached = used
         case "code":
-            reached = max((budget for budget in budgets if budget <= used), default=budgets[0])
+            reached = max((budget for budget in budgets if budget <= used), default=0)
         case _:
             assert_never(form)
     return score * sum(budget >= reached for budget in budgets) / len(budgets)

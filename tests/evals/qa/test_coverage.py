@@ -24,6 +24,7 @@ TWO = Evidence(titles=("Nick Park", "Creature Comforts"))
 def test_spellings_of_one_title() -> None:
     assert title_key("Nick_Park") == title_key(" nick  park") == "nick park"
     assert title_key("Skarsga\u030ard") == title_key("Skarsgård")
+    assert title_key("\uff21vatar") == title_key("Avatar"), "full width"
     assert title_key("Avatar (film)") != title_key("Avatar")
 
 
