@@ -33,7 +33,7 @@ class BM25:
 
     def __init__(self, data: Path, manifest: Manifest) -> None:
         """Of the data of a finished index: use `build`, `open` or `of`."""
-        self._index = _library().BM25.load(data, mmap=True, show_progress=False)
+        self._index = _library().BM25.load(data, mmap=True)
         self._stored = Stored(data)
         self._stopwords = frozenset(manifest.settings["stopwords"])
         if len(self._stored) != manifest.count:
@@ -144,7 +144,7 @@ def _maker(source: Source, settings: dict[str, Any]) -> Callable[[Path], Manifes
         # Its `index` does the same and logs at the level of debugging to whoever listens.
         index.scores = index.build_index_from_ids(range(len(vocabulary)), passages, show_progress=False)
         index.vocab_dict = vocabulary
-        index.save(data, show_progress=False)
+        index.save(data)
         return Manifest(kind=_KIND, count=len(passages), source=source_digest, settings=settings)
 
     return make

@@ -126,8 +126,10 @@ class Bounded:
             with scope, contained(self._name):
                 found = passages_of(await self._retriever.search(query, k), k, self._name)
         except Exception as error:
-            return _without(began, "failed", f"{type(error).__name__}: {error}")
-        if scope.cancelled_caught:
+            # Some libraries make an error of their own of being cancelled.
+            if not scope.cancel_called:
+                return _without(began, "failed", f"{type(error).__name__}: {error}")
+        if scope.cancel_called:
             return _without(began, "timed out", f"{self._name} gave no answer within {self._deadline_s:g} s")
         passages = tuple(map(self._cut, found))
         return _answer(passages, began, error=trouble or await self._to_disk(asked, passages))

@@ -88,6 +88,8 @@ def opened(folder: str | Path, kind: str, load: Callable[[Path, Manifest], T]) -
     while True:
         try:
             return load(folder / manifest.data, manifest)
+        except InputError:
+            raise  # the data is not to blame: a package or a model is missing
         except (OSError, ValueError, EOFError, KeyError) as error:
             tried, manifest = manifest, _checked(folder, kind)
             # Otherwise another process has replaced the index between the two looks.

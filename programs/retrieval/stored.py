@@ -33,7 +33,7 @@ class Stored:
         return read(self._bytes[begin:end].tobytes())
 
 
-def store(source: Source, folder: Path, seen: Callable[[Passage], None]) -> str:
+def store(source: Source, folder: Path, seen: Callable[[Passage], None] = lambda _: None) -> str:
     """Write all passages of a source, telling `seen` of each, and return their digest. Raises InputError as they do."""
     import numpy as np
 

@@ -315,6 +315,52 @@ def layouts(
     show(measured.report(), as_json)
 
 
+@app.command()
+def index(
+    as_json: AsJson = False,
+    passages: Annotated[int, typer.Option(min=1, help="To index, made on the spot.")] = 20_000,
+    queries: Annotated[int, typer.Option(min=1, help="To search for, each one of the passages.")] = 500,
+) -> None:
+    """Seconds and memory to build a BM25 index, its bytes, and milliseconds to search it: alone, and eight at once.
+
+    Without an engine, in a temporary folder. A million passages take minutes, 3 GiB of memory and 2 GB of disk.
+
+    Examples:
+
+      reasonflow bench index
+
+      reasonflow bench index --passages 1000000 --json
+    """
+    from reasonflow.evals.performance.retrieval import measure_index
+
+    show(measure_index(passages, queries).report(), as_json)
+
+
+@app.command()
+def recall(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="JSON lines with question and passages, of which some are supporting."),
+    ],
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="JSON lines with text, and title: indexed too; repeat for more."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The share of supporting passages that BM25 finds among the first five, by the question and by each of its hops.
+
+    All passages of all files are one index. Without an engine.
+
+    Examples:
+
+      reasonflow bench recall hotpotqa.jsonl musique.jsonl --corpus wikipedia.jsonl --json
+    """
+    from reasonflow.evals.performance.recall import measure_recall
+
+    show(measure_recall(files, corpus or ()).report(), as_json)
+
+
 def _say(text: str) -> None:
     """What is under way."""
     typer.echo(text, err=True)
