@@ -19,7 +19,7 @@ from reasonflow.evals.estimate_error import compared_rows
 from reasonflow.evals.judging import FAILED
 from reasonflow.evals.runner import Evaluation
 from reasonflow.evals.samples import Sample
-from reasonflow.evals.statistics import CONFIDENCE, Accuracy, accuracy
+from reasonflow.evals.statistics import CONFIDENCE, Accuracy, Interval, accuracy
 
 FILE = "results.json"
 _WIDTH = 100
@@ -78,12 +78,15 @@ class Report:
     squeezed: int
     """Samples that came to their end with less than their program asks for: a budget left no more."""
     resumed: int
+    figures: Mapping[str, Interval] | None = None
+    """Of answers in words and of searches: see `searching.figures`."""
     estimate: Mapping[str, Any] | None = None
     """What was predicted against what came, where the folder held an estimate: see `estimate_error.compared`."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, figures flat but for the accuracy."""
-        figures = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "accuracy"}
+        left_out = ("accuracy", "figures")
+        figures = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
         interval = {
             "accuracy": round(self.accuracy.value, 6),
             "accuracy_low": round(self.accuracy.low, 6),
@@ -91,7 +94,8 @@ class Report:
             "interval": f"{CONFIDENCE:.0%} {self.accuracy.method}",
         }
         rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
-        return {**rounded, **interval}
+        more = {name: found.to_json() for name, found in (self.figures or {}).items()}
+        return {**rounded, **interval, **({"figures": more} if more else {})}
 
     def __repr__(self) -> str:
         return as_text(self)
@@ -229,6 +233,8 @@ def _rows(report: Report) -> Iterable[tuple[str, str, str]]:
     if report.squeezed:
         runs = f"run{'s' if report.squeezed > 1 else ''} left with fewer branches, shorter prompts or texts"
         yield "squeezed by the budget", str(report.squeezed), runs
+    for name, interval in (report.figures or {}).items():
+        yield name.replace("_", " "), f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}"
     if report.estimate is not None:
         yield from compared_rows(report.estimate)
 

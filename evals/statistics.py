@@ -31,6 +31,10 @@ class Interval:
     low: float
     high: float
 
+    def to_json(self) -> dict[str, float]:
+        """Rounded to six places."""
+        return {name: round(getattr(self, name), 6) for name in ("value", "low", "high")}
+
 
 def accuracy(verdicts: Sequence[Sequence[float]], *, seed: int = 0, confidence: float = CONFIDENCE) -> Accuracy:
     """Mean over problems of the mean over each problem's samples.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 
 from reasonflow.errors import UnknownName
@@ -10,7 +11,9 @@ from reasonflow.language.program import Program
 PROGRAMS = {
     "best_of_n": "BestOfN",
     "chain_of_thought": "ChainOfThought",
+    "hybrid_search": "HybridSearch",
     "pdr": "PDR",
+    "planned_search": "PlannedSearch",
     "rsa": "RSA",
     "self_consistency": "SelfConsistency",
     "sequential_refine": "SequentialRefine",
@@ -25,3 +28,8 @@ def find(name: str) -> type[Program]:
         raise UnknownName.among("program", name, PROGRAMS)
     found: type[Program] = getattr(import_module(f"{__name__}.{name}"), PROGRAMS[name])
     return found
+
+
+def searches(program_class: type) -> bool:
+    """Whether a program takes a retriever."""
+    return "retriever" in inspect.signature(program_class.__init__).parameters  # type: ignore[misc]  # only looked at

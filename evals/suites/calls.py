@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from reasonflow.evals.run_lines import RunLines
 from reasonflow.evals.samples import Key
 from reasonflow.evals.session import Audience
-from reasonflow.evals.suites.run_lines import RunLines
 from reasonflow.runtime.events import BranchEnded, Event, Watch
 
 FILE = "texts.jsonl"

@@ -18,10 +18,10 @@ from reasonflow.evals.performance.conditions import forget, runtime_of, start, t
 from reasonflow.evals.performance.prompt_trie import ideal_computed
 from reasonflow.evals.progress import Progress
 from reasonflow.evals.record import Record, recorded
+from reasonflow.evals.run_lines import RunLines
 from reasonflow.evals.samples import Sample
 from reasonflow.evals.session import Audience, Session
 from reasonflow.evals.suites.arms import Way
-from reasonflow.evals.suites.run_lines import RunLines
 from reasonflow.evals.suites.suite import Setting
 from reasonflow.plan.budget import Budget
 

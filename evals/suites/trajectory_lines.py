@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from reasonflow.evals.run_lines import RunLines
 from reasonflow.evals.samples import Key
-from reasonflow.evals.suites.run_lines import RunLines
 from reasonflow.evals.suites.woven import Kept
 from reasonflow.programs.acceleration import TokenCost, cost
 from reasonflow.programs.trajectories import parse

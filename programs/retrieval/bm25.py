@@ -36,6 +36,8 @@ class BM25:
         self._index = _library().BM25.load(data, mmap=True)
         self._stored = Stored(data)
         self._stopwords = frozenset(manifest.settings["stopwords"])
+        self.digest = manifest.source
+        """Of all passages, in order."""
         if len(self._stored) != manifest.count:
             raise ValueError(f"it holds {len(self._stored):,} passages, and its manifest says {manifest.count:,}")
 

@@ -8,6 +8,8 @@ What differs, found by comparing the sources of 0.25.1, 0.32.0 and 0.33.0:
 * What a request is refused with was a ValueError in 0.25 and no longer is in 0.32: `_refusals` catches both. 0.32 also
   refuses temperatures above 2.
 * CPU attention accepts blocks of 16 tokens in 0.25, multiples of 32 from 0.32 on.
+* 0.32 on a CPU looks for kernels in all modules of the process, and fails at objects of llvmlite, which numba brings:
+  see `_out_of_sight`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import ast
 import gc
 import importlib
 import importlib.util
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -165,9 +168,10 @@ class VllmEngine:
         envs.disable_envs_cache()  # an engine before this one has frozen the settings of its own start
         self._tokens_input = tokens_input
         self._counts = dict.fromkeys(("prompt", "cached", "output", "waiting", "steps"), 0)
-        self._engine = LLMEngine.from_engine_args(
-            EngineArgs(**arguments), stat_loggers=[self._counting()], enable_multiprocessing=not in_process
-        )
+        with _out_of_sight("llvmlite"):
+            self._engine = LLMEngine.from_engine_args(
+                EngineArgs(**arguments), stat_loggers=[self._counting()], enable_multiprocessing=not in_process
+            )
         config = self._engine.vllm_config
         self.window: int = config.model_config.max_model_len
         self.block_size: int = config.cache_config.block_size
@@ -340,6 +344,18 @@ class VllmEngine:
                 return
 
         return Counting
+
+
+@contextmanager
+def _out_of_sight(package: str) -> Iterator[None]:
+    """Whoever goes through the modules of this process does not meet those of a package."""
+    hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
+    for name in hidden:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        sys.modules.update(hidden)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import typer
 from reasonflow.cli.bench_report import show, show_all
 from reasonflow.cli.shared_options import (
     Benchmark,
+    Corpus,
     Data,
     Limit,
     MaxTokens,
@@ -342,10 +343,7 @@ def recall(
         list[Path],
         typer.Argument(metavar="FILE...", help="JSON lines with question and passages, of which some are supporting."),
     ],
-    corpus: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="JSON lines with text, and title: indexed too; repeat for more."),
-    ] = None,
+    corpus: Corpus = None,
     as_json: AsJson = False,
 ) -> None:
     """The share of supporting passages that BM25 finds among the first five, by the question and by each of its hops.

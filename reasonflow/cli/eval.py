@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from reasonflow.cli.shared_options import (
     PROGRAMS,
     ApiKeyEnv,
     Benchmark,
+    Corpus,
     Data,
     Engine,
     Limit,
@@ -56,6 +58,7 @@ def evaluate(
     ] = None,
     benchmark: Benchmark = None,
     data: Data = None,
+    corpus: Corpus = None,
     model: Model = MODEL,
     engine: Engine = LOCAL,
     api_key_env: ApiKeyEnv = None,
@@ -123,6 +126,8 @@ def evaluate(
 
       reasonflow eval pdr --benchmark aime24 --samples 16 --dry-run --pilot 3 --out runs/aime
 
+      reasonflow eval hybrid_search --benchmark 2wiki --data questions.jsonl --corpus pages.jsonl --limit 5
+
       reasonflow eval --suite embedded --limit 40
 
       reasonflow eval --suite embedded --part breadth --part mid --out runs/embedded
@@ -155,7 +160,7 @@ def evaluate(
     from rich.console import Console
 
     from reasonflow import programs
-    from reasonflow.evals import report
+    from reasonflow.evals import report, searching
     from reasonflow.evals.benchmarks import DEFAULT, load
     from reasonflow.evals.estimate_error import compared
     from reasonflow.evals.runner import limited
@@ -167,12 +172,17 @@ def evaluate(
     arguments = parse_settings(programs.find(program), settings or ())
     problems = load(benchmark, data=data, limit=limit)
     signature = f"{', '.join(problems[0].inputs)} -> answer"
-    made = build(program, signature, arguments)
-    each, overall = (None if given is None else Budget.parse(given) for given in (budget, overall_budget))
-    limited(made, each, overall).explain()
     sources = (benchmark, None if data is None else data.stem)
     name = "-".join(source for source in sources if source is not None) or DEFAULT
     folder = out or default_folder(program, name, model, seed)
+    index = None
+    if corpus or programs.searches(programs.find(program)):
+        index = searching.index_of(problems, corpus or (), folder / searching.INDEX)
+    made = build(program, signature, arguments, retriever=index)
+    if index is not None:
+        arguments = {**arguments, "corpus": index.digest}
+    each, overall = (None if given is None else Budget.parse(given) for given in (budget, overall_budget))
+    limited(made, each, overall).explain()
     lm = open_lm(
         model,
         engine=engine,
@@ -202,9 +212,11 @@ def evaluate(
         return
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} × {samples} sample{'s' if samples > 1 else ''}"
     _say(console, f"{program} on {name} with {model}: {count} → {folder}")
-    evaluation = _run(made, problems, console, out=folder, concurrency=concurrency, **options)
+    with searching.lines(folder, made) as kept:
+        evaluation = _run(made, problems, console, out=folder, concurrency=concurrency, kept=kept, **options)
     against = compared(folder, evaluation)
     found = report.summarise(evaluation, program=program, benchmark=name, model=model, seed=seed, estimate=against)
+    found = replace(found, figures=searching.figures(problems, evaluation.samples, kept, seed))
     report.write(found, folder)
     if as_json:
         print(json.dumps({**found.to_json(), "out": str(folder)}, ensure_ascii=False))
@@ -241,8 +253,13 @@ def default_folder(program: str, benchmark: str, model: str, seed: int) -> Path:
     return runs_folder(program, benchmark, model, str(seed))
 
 
-def _run(program: Any, problems: Any, console: Console, *, out: Path, samples: int, **options: Any) -> Evaluation:
-    """The evaluation with its progress shown; an interrupted one says how to go on."""
+def _run(
+    program: Any, problems: Any, console: Console, *, out: Path, samples: int, kept: Any = None, **options: Any
+) -> Evaluation:
+    """The evaluation with its progress shown; an interrupted one says how to go on.
+
+    kept: what is told of every prediction.
+    """
     import anyio
 
     from reasonflow.evals.progress import Progress
@@ -252,8 +269,10 @@ def _run(program: Any, problems: Any, console: Console, *, out: Path, samples: i
     total = (len(problems) if only is None else len(only)) * samples
     progress = Progress(console, total)
 
+    audience = progress.audience if kept is None else replace(progress.audience, on_prediction=kept.ended)
+
     async def work() -> Evaluation:
-        return await run_evaluation(program, problems, out=out, samples=samples, audience=progress.audience, **options)
+        return await run_evaluation(program, problems, out=out, samples=samples, audience=audience, **options)
 
     try:
         with progress:

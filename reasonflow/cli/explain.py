@@ -38,11 +38,13 @@ def explain(
     """
     import dspy
 
+    from reasonflow import programs
     from reasonflow.compiler.passes import stages
     from reasonflow.language.program import trace
     from reasonflow.plan.explain import Explanation
 
-    made = build(program, signature, settings or (), budget=budget)
+    searching = programs.searches(programs.find(program))
+    made = build(program, signature, settings or (), budget=budget, retriever=_nothing if searching else None)
     lm = None if model is None else open_lm(model, engine=engine)
     with dspy.context(lm=lm):
         explanation = made.explain()
@@ -58,3 +60,8 @@ def explain(
         print(f"-- {name}\n{step}\n")
     if not passes:
         print(explanation)
+
+
+async def _nothing(query: str) -> list[str]:
+    """In place of a retriever: nothing runs."""
+    return []

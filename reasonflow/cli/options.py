@@ -78,10 +78,13 @@ def build(
     signature: str | type,
     settings: Sequence[str] | Mapping[str, Any] = (),
     budget: str | None = None,
+    *,
+    retriever: Any = None,
 ) -> dspy.Module:
     """The program of that name over `signature`; `settings` are `key=value` words or parsed arguments.
 
-    budget: of each run, as `total=20k,seconds=90`. Raises UnknownName for the program's name, and what `parse_settings`
+    budget: of each run, as `total=20k,seconds=90`. retriever: of a program that searches. Raises UnknownName for the
+    program's name, InputError where there is nothing to search, or where it is not searched, and what `parse_settings`
     and `Budget.parse` raise.
     """
     from reasonflow import programs
@@ -89,6 +92,12 @@ def build(
 
     program_class = programs.find(program_name)
     arguments = dict(settings) if isinstance(settings, Mapping) else parse_settings(program_class, settings)
+    if programs.searches(program_class):
+        if retriever is None:
+            raise InputError(f"{program_name} has nothing to search", fix="give --corpus FILE")
+        arguments["retriever"] = retriever
+    elif retriever is not None:
+        raise InputError(f"{program_name} searches nothing", fix="leave --corpus out, or name hybrid_search")
     program: dspy.Module = program_class(signature, **arguments)
     if budget is not None:
         program.budget = Budget.parse(budget)
@@ -143,6 +152,16 @@ def open_lm(
         )
     lm: dspy.LM = reasonflow.vllm(model, verbose=verbose, **{**(engine_options or {}), **given})
     return lm
+
+
+def corpus_index(files: Sequence[Path] | None) -> Any:
+    """What to search in these files, for as long as the process runs; None without any."""
+    if not files:
+        return None
+    from reasonflow.programs.retrieval.bm25 import BM25
+    from reasonflow.programs.retrieval.sources import passages
+
+    return BM25.build([passage for file in files for passage in passages(file)])
 
 
 def parse_engine_options(words: Sequence[str]) -> dict[str, Any]:

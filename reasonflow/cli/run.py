@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reasonflow.cli.options import LOCAL, build, open_lm
+from reasonflow.cli.options import LOCAL, build, corpus_index, open_lm
 from reasonflow.cli.shared_options import (
     ApiKeyEnv,
+    Corpus,
     Engine,
     MaxTokens,
     Model,
@@ -33,6 +34,7 @@ def run(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="The input, or field=value for each field.")],
     signature: Annotated[str, typer.Option(help="DSPy signature the program works on.")] = "problem -> answer",
     settings: Settings = None,
+    corpus: Corpus = None,
     model: Model = "embedded",
     engine: Engine = LOCAL,
     api_key_env: ApiKeyEnv = None,
@@ -58,6 +60,8 @@ def run(
 
       reasonflow run pdr "How many primes are below 100?" --set widths=4,2 --model Qwen/Qwen3-8B --json
 
+      reasonflow run hybrid_search "Who was king when it burned?" --corpus pages.jsonl --model Qwen/Qwen3-8B
+
       reasonflow run pdr "How many primes are below 100?" --budget total=20k,seconds=60
 
       reasonflow run pdr "How many primes are below 100?" --model openai/Qwen/Qwen3-8B --engine http://localhost:8000/v1
@@ -65,7 +69,7 @@ def run(
     import dspy
     from dspy.utils.exceptions import AdapterParseError
 
-    made = build(program, signature, settings or (), budget=budget)
+    made = build(program, signature, settings or (), budget=budget, retriever=corpus_index(corpus))
     names = tuple(made.input_names())
     values = _values(inputs, names)
     lm = open_lm(

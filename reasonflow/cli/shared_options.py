@@ -7,7 +7,10 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-PROGRAMS = "best_of_n, chain_of_thought, pdr, rsa, self_consistency or sequential_refine"
+PROGRAMS = (
+    "best_of_n, chain_of_thought, hybrid_search, pdr, planned_search, rsa, self_consistency, sequential_refine or "
+    "threads"
+)
 ProgramName: TypeAlias = Annotated[str, typer.Argument(help=f"{PROGRAMS}.")]
 Settings: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Constructor option; repeat for more.")
@@ -43,6 +46,10 @@ Data: TypeAlias = Annotated[
         metavar="FILE",
         help="JSON lines with problem and answer, instead of a benchmark; with --benchmark, rows of that benchmark.",
     ),
+]
+Corpus: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--corpus", metavar="FILE", help="What is searched: JSON lines with title and text; repeat for more."),
 ]
 Limit: TypeAlias = Annotated[int | None, typer.Option(min=1, help="At most so many problems, the first ones.")]
 Samples: TypeAlias = Annotated[int, typer.Option(min=1, help="Runs per problem.")]

@@ -32,6 +32,7 @@ SHARED = {
     "--api-key-env": (str, "API key"),
     "--data": (Path, "JSON lines with problem and answer"),
     "--benchmark": (str, "graphmath:MIX"),
+    "--corpus": (list[Path], "JSON lines with title and text"),
     "--limit": (int, "At most so many problems"),
     "--samples": (int, "Runs per problem"),
     "--engine-option": (list[str], "Option of the engine"),

@@ -85,7 +85,15 @@ def test_every_program_can_be_built_from_its_own_defaults(name: str) -> None:
         if isinstance(default, (int, float, str, tuple)):
             spelled = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
             words.append(f"{option}={spelled}")
-    assert isinstance(build(name, "question -> answer", words), rf.Program)
+    retriever = (lambda query: []) if programs.searches(program_class) else None
+    assert isinstance(build(name, "question -> answer", words, retriever=retriever), rf.Program)
+
+
+def test_a_program_that_searches_needs_a_corpus_and_others_have_no_use_for_it() -> None:
+    with pytest.raises(InputError, match="hybrid_search has nothing to search"):
+        build("hybrid_search", "question -> answer")
+    with pytest.raises(InputError, match="pdr searches nothing"):
+        build("pdr", "question -> answer", retriever=lambda query: [])
 
 
 def test_an_unknown_program_gets_the_nearest_name() -> None:

@@ -1,0 +1,181 @@
+"""HybridSearch (HybridDeepSearcher, arXiv 2508.19113): several queries at once where they are independent, one after
+the other where they depend on what was found.
+
+The model writes queries and stops; all of a turn are searched and condensed side by side; the results stand behind
+them, and the model goes on with the same text, token by token. Questions have nothing in common but the pages found for
+them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import dspy
+
+import reasonflow as rf
+from reasonflow.errors import InputError, UnknownName
+from reasonflow.language.signatures import read_signature
+from reasonflow.programs.query_blocks import BEGIN, END, MARKS
+from reasonflow.programs.refinement import extended
+from reasonflow.programs.retrieval.bounded import Bounded
+from reasonflow.programs.retrieval.paths import by_path
+from reasonflow.programs.search_machine import FINAL, Log, SearchMachine
+
+Repeat: TypeAlias = Literal["told", "answered"]
+
+TURNS = 10
+PASSAGES = 5
+DEADLINE_S = 60.0
+LONGEST = 500_000
+"""Characters of a page that are fetched at most (the released script's 500 KB)."""
+SEARCHER: dict[str, Any] = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.0, "max_tokens": 4096}
+READER: dict[str, Any] = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "max_tokens": 2048}
+"""The released script's settings of the model that searches, and of the one that condenses pages."""
+
+_MANY = f"""You can search. Say what you need to know first. Then write queries, each on a line of its own behind `;`
+between these marks, and stop:
+
+{BEGIN}
+first query;
+second query
+{END}
+
+Queries that do not need each other's results go into one block: they are searched at the same time. The results follow;
+read them, and search again for what is still missing. When nothing is missing, give the answer."""
+_ONE = f"""You can search. Say what you need to know first. Then write one query between these marks, and stop:
+
+{BEGIN}
+query
+{END}
+
+The result follows; read it, and search again for what is still missing. When nothing is missing, give the answer."""
+_CONDENSE = f"""Read the pages for what helps with the query, and with where the earlier reasoning is going. Be accurate
+and brief. Write {FINAL} and behind it what you found, or that nothing in the pages helps."""
+
+
+class HybridSearch(rf.Program):
+    """A model searches in turns: its queries of one turn side by side, turns one after the other.
+
+    Any retriever serves: see `reasonflow.programs.retrieval`. The output has, beside the signature's fields,
+    `searches`, a list of what was asked and found; `turns`, how often the model wrote; `trajectory`, the whole text. An
+    answer is always asked for: where the turns or queries are spent, where a query block is malformed, where the model
+    ends without one. Each of that stands in the run record.
+
+    retriever: the path of a file of JSON lines, or of an index; or what `as_retriever` takes: a Retriever, a retriever
+        or tool of DSPy, a function. Only with a path can the program be saved. passages: of a query.
+    turns: texts that the model writes before its answer is asked for. queries: of a turn at most; further ones are left
+    out. calls: queries of a run at most. deadline_s: of a query, in seconds; None: none. cache: a folder of pages for
+    later runs.
+    condense: pages become a note before the searching model reads them, in a call of its own; False: it reads the pages
+        themselves. reader: the model that condenses, the searching one if not given.
+    repeat: what a query gives that its run has asked before: "told", a word that it was, as released; "answered", its
+        results once more.
+    sequential: one query a turn, the baseline.
+    """
+
+    def __init__(
+        self,
+        signature: str | type[dspy.Signature] = "question -> answer",
+        retriever: Any = None,
+        *,
+        turns: int = TURNS,
+        passages: int = PASSAGES,
+        queries: int = 16,
+        calls: int | None = None,
+        deadline_s: float | None = DEADLINE_S,
+        cache: str | Path | None = None,
+        condense: bool = True,
+        reader: dspy.LM | None = None,
+        repeat: Repeat = "told",
+        sequential: bool = False,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        if retriever is None:
+            raise InputError(
+                "there is nothing to search",
+                why="HybridSearch needs a retriever",
+                fix='HybridSearch("question -> answer", BM25.of("corpus.jsonl")), or a function f(query)',
+            )
+        for name, number in (("turns", turns), ("passages", passages), ("queries", queries), ("calls", calls)):
+            if number is not None and number < 1:
+                raise InputError(f"{name}={number} searches nothing", fix="give a whole number from 1 up")
+        if repeat not in get_args(Repeat):
+            raise UnknownName.among("repeat", repeat, get_args(Repeat))
+        task = read_signature(signature)
+        self.signature = task
+        settings = {**SEARCHER, **(config or {})}
+        self.search = rf.Continue(
+            extended(task, _ONE if sequential else _MANY, {}), stop=END, unmarked=MARKS, config=settings
+        )
+        self.finish = rf.Continue(stop=BEGIN, config=settings)
+        self.condense = rf.Generate(_condensing(), style="text", config=READER) if condense else None
+        if self.condense is not None and reader is not None:
+            self.condense.lm = reader
+        self.turns = rf.Choice(turns)
+        self.machine = SearchMachine(
+            signature=self.search.signature,
+            style=self.search.style,
+            retriever=Bounded(by_path(retriever), deadline_s=deadline_s, longest=LONGEST, folder=cache),
+            passages=passages,
+            width=1 if sequential else queries,
+            calls=calls,
+            reuse=repeat == "answered",
+        )
+
+    def plan(self, **inputs: Any) -> Any:
+        machine, turns = self.machine, int(self.turns)
+        begun, log = self.search(**inputs), rf.call(Log)
+        rf.answer(rf.call(machine.so_far, begun, log))  # all that a budget may leave
+        state = (begun, log)
+        if turns > 1:
+            state = rf.loop(self._turn, state, until=machine.answers, max_rounds=turns - 1)
+        last, log = state
+        ended = rf.when(
+            rf.call(machine.unanswered, last),
+            lambda: self.finish(after=rf.call(machine.forced, last)),
+            lambda: last,
+        )
+        return rf.answer(rf.call(machine.read, ended, log))
+
+    def _turn(self, state: Any) -> Any:
+        machine = self.machine
+        last, log = state
+
+        def turn() -> Any:
+            asked = rf.call(machine.asked, last, log)
+            looked = rf.each(asked.new, lambda query: self._look(query, asked.reasoning), cap=machine.width)
+            joined = rf.call(machine.joined, last, log, asked, looked)
+            went_on = self.search(after=joined.context)
+            rf.answer(rf.call(machine.so_far, went_on, joined.log))
+            return {"last": went_on, "log": joined.log}
+
+        found = rf.when(rf.call(machine.asks, last), turn, lambda: {"last": last, "log": log})
+        return found["last"], found["log"]
+
+    def _look(self, query: Any, reasoning: Any) -> Any:
+        machine, condense = self.machine, self.condense
+        found = rf.call(machine.look, query)
+        pages = rf.call(machine.pages, query, found)
+
+        def read() -> Any:
+            return pages if condense is None else condense(reasoning=reasoning, query=query, pages=pages).text
+
+        note = rf.when(rf.call(machine.has, found), read, lambda: rf.call(nothing))
+        return rf.call(machine.noted, found, note)
+
+
+def nothing() -> None:
+    """In place of a note, where there is nothing to read."""
+
+
+def _condensing() -> type[dspy.Signature]:
+    """The signature of a call that makes a note of pages."""
+    fields: dict[str, Any] = {
+        "query": (str, dspy.InputField(desc="what was searched")),
+        "pages": (str, dspy.InputField(desc="what was found")),
+        "reasoning": (str, dspy.InputField(desc="earlier steps, abridged")),
+        "note": (str, dspy.OutputField(desc="what helps")),
+    }
+    made: type[dspy.Signature] = dspy.Signature(fields, _CONDENSE)
+    return made
