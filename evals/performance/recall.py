@@ -147,9 +147,9 @@ def questions(file: Path) -> Iterator[Question]:
         where = f"{file}:{line}"
         try:
             given = [(_passage(each["title"], each["text"]), bool(each["supporting"])) for each in row["passages"]]
-            text = row["question"]
+            text = row["question"].strip()
             hops = tuple(_hops(row.get("decomposition") or (), given))
-        except (KeyError, TypeError, IndexError, ValueError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{where}: no question with its passages",
                 why=f"{type(error).__name__}: {error}",

@@ -36,13 +36,14 @@ class Manifest:
 
     kind: str
     """Of index: bm25 or dense."""
-    version: int = VERSION
     count: int
     """Passages."""
     source: str
     """The digest of all passages, in order."""
     settings: Mapping[str, Any]
     """Everything else that decides what is found, as JSON holds it."""
+    version: int = 0
+    """Of its files; `built` fills this in, and the next."""
     data: str = ""
     """The folder inside that holds the data."""
 
@@ -148,7 +149,7 @@ def _build(folder: Path, make: Callable[[Path], Manifest], before: Manifest | No
     data = folder / f"{_DATA}{secrets.token_hex(8)}"
     data.mkdir()
     try:
-        manifest = asdict(make(data)) | {"data": data.name}
+        manifest = asdict(make(data)) | {"version": VERSION, "data": data.name}
         fresh = data / _MANIFEST
         fresh.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         for file in data.iterdir():

@@ -324,7 +324,7 @@ def index(
 ) -> None:
     """Seconds and memory to build a BM25 index, its bytes, and milliseconds to search it: alone, and eight at once.
 
-    Without an engine, in a temporary folder. A million passages take minutes, 3 GiB of memory and 2 GB of disk.
+    Without an engine, in a temporary folder. A million passages take two minutes, 3 GiB of memory and 2 GB of disk.
 
     Examples:
 
