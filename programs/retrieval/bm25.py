@@ -35,7 +35,6 @@ class BM25:
         """Of the data of a finished index: use `build`, `open` or `of`."""
         self._index = _library().BM25.load(data, mmap=True)
         self._stored = Stored(data)
-        self._stopwords = frozenset(manifest.settings["stopwords"])
         self.digest = manifest.source
         """Of all passages, in order."""
         if len(self._stored) != manifest.count:
@@ -105,7 +104,7 @@ class BM25:
         """
         check_k(k)
         known = self._index.vocab_dict
-        ids = [known[word] for word in words(query) if word in known and word not in self._stopwords]
+        ids = [known[word] for word in words(query) if word in known]
         if not ids:
             return ()
         scores = self._index.get_scores_from_ids(ids)

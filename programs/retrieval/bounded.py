@@ -64,7 +64,8 @@ class Bounded:
         """retriever: whatever `as_retriever` takes.
 
         deadline_s: seconds that a query may take; None: as long as it likes. A function that is not async goes on in
-        its thread when its time is up: nothing can stop it, its result is dropped, and at its end the process waits for it.
+        its thread when its time is up: nothing can stop it, and its result is dropped. The end of the process waits for
+        it.
         longest: characters of a text, or of a title, that are kept.
         remembered: queries whose answers stay in memory.
         folder: where answers are kept for later processes; one folder for one retriever, since nothing else tells whose

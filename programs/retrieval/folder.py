@@ -73,7 +73,7 @@ def built(
             if found is not None and found.kind != kind:
                 raise _other_kind(folder, found.kind, kind)
             if found is None or found.version != VERSION or not fits(found):
-                _build(folder, make, found)
+                _build(folder, make)
             return opened(folder, kind, load)
     except OSError as error:
         raise InputError(f"no index can be built in {folder}", why=str(error), fix="name another folder") from error
@@ -144,8 +144,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _build(folder: Path, make: Callable[[Path], Manifest], before: Manifest | None) -> None:
-    _remove_all_but(folder, before.data if before else None)
+def _build(folder: Path, make: Callable[[Path], Manifest]) -> None:
     data = folder / f"{_DATA}{secrets.token_hex(8)}"
     data.mkdir()
     try:
@@ -158,16 +157,12 @@ def _build(folder: Path, make: Callable[[Path], Manifest], before: Manifest | No
     except BaseException:
         shutil.rmtree(data)
         raise
-    _remove_all_but(folder, data.name)
+    for other in folder.glob(f"{_DATA}*"):
+        if other != data:
+            shutil.rmtree(other)
 
 
 def _flush(file: Path) -> None:
     """Bring it to the disk: a manifest must not outlive a power cut that its data did not."""
     with file.open("rb") as written:
         os.fsync(written.fileno())
-
-
-def _remove_all_but(folder: Path, kept: str | None) -> None:
-    for data in folder.glob(f"{_DATA}*"):
-        if data.name != kept:
-            shutil.rmtree(data)

@@ -56,7 +56,8 @@ class Adapted:
 def as_retriever(thing: object) -> Retriever:
     """Anything that finds texts, as a retriever. Raises InputError for what is not.
 
-    thing: a Retriever; a retriever of DSPy (Retrieve, ColBERTv2, Embeddings), or a module whose forward takes a query;
+    thing: a Retriever; a retriever of DSPy (Retrieve and its kinds, ColBERTv2, Embeddings), or a module that is given
+    a query;
     a dspy.Tool whose first argument is the query; a function f(query) or f(query, k), async or not. A number of
     passages is handed over where an argument `k`, or a second one without a default, takes it. What comes back may be
     texts, dicts, passages, or a prediction of such `passages`; more than k of them are cut.
@@ -74,8 +75,6 @@ def as_retriever(thing: object) -> Retriever:
     if not callable(thing):
         raise InputError(f"a {type(thing).__name__} is no retriever", fix=_ACCEPTED)
     name = getattr(thing, "__name__", type(thing).__name__)
-    if isinstance(thing, dspy.Retrieve):
-        return Adapted(name, thing, lambda query, k: ((query,), {"k": k}))
     return Adapted(name, thing, _arguments(thing, name))
 
 
@@ -95,7 +94,7 @@ def _of_tool(tool: dspy.Tool) -> Adapted:
 def _arguments(function: Callable[..., Any], name: str) -> Arguments:
     """How a function is called. Raises InputError where it takes no query, or needs what nobody gives."""
     try:
-        # A DSPy module is called through a wrapper that takes anything.
+        # A retriever or module of DSPy is called through a wrapper that takes anything.
         parameters = inspect.signature(getattr(function, "forward", function)).parameters
     except (TypeError, ValueError) as error:
         raise _unfit(name, f"it does not say what it takes: {error}") from error

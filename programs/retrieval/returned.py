@@ -11,9 +11,12 @@ import dspy
 from reasonflow.errors import InputError
 from reasonflow.programs.retrieval.passages import Passage, content_id
 
-_TEXT = ("long_text", "text", "content", "passage")
+_PASSAGES = ("passages", "docs")
+"""What predictions call them; the latter is the Databricks retriever's word."""
+_TEXT = ("long_text", "text", "content", "passage", "page_content")
 _ID = ("id", "pid")
-_IDS = ("indices", "pids", "ids")
+_IDS = ("indices", "pid", "pids", "ids", "doc_ids")
+_SCORES = ("scores", "score")
 _FORMS = "return a list of texts, of dicts with 'text' (and 'title', 'id', 'score'), or of passages"
 
 
@@ -35,12 +38,12 @@ def passages_of(returned: object, k: int, name: str) -> tuple[Passage, ...]:
 def _of_prediction(returned: Any, k: int, name: str) -> tuple[Passage, ...]:
     """Of passages with what stands beside them: ids and scores of the same number."""
     fields = dict(returned.items())
-    found = fields.get("passages")
+    found = next((fields[name] for name in _PASSAGES if name in fields), None)
     if not isinstance(found, (list, tuple)):
         have = ", ".join(map(repr, fields)) or "nothing"
-        why = f"it holds {have}" if found is None else f"its 'passages' are {_shown(found)}"
+        why = f"it holds {have}" if found is None else f"they are {_shown(found)}"
         raise InputError(f"{name} returned a {type(returned).__name__} without a list 'passages'", why=why, fix=_FORMS)
-    ids, scores = (_beside(fields, names, len(found)) for names in (_IDS, ("scores",)))
+    ids, scores = (_beside(fields, names, len(found)) for names in (_IDS, _SCORES))
     made = []
     for number, (each, id, score) in enumerate(islice(zip(found, ids, scores, strict=False), k), 1):
         where = f"{name}: passage {number}"

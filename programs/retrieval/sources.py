@@ -183,7 +183,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str, Any]]:
                 if line.strip():
                     yield number, where, _parsed(line, where)
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}", fix="check the path; a dataset of the hub is Columns(name)") from error
+        raise InputError(
+            f"there is no file {path}", fix="check the path; a dataset of the hub is Columns(name)"
+        ) from error
     except OSError as error:
         raise InputError(f"cannot read {path}", why=str(error), fix="name a readable JSON-lines file") from error
 

@@ -259,7 +259,6 @@ def test_an_index_that_lost_something_is_not_opened(tmp_path: Path, harm: Any, n
         ({"kind": "dense"}, "of the kind dense"),
         ({"version": 99}, "of version 99"),
         ({"count": 5}, "cannot be read"),
-        ({"settings": {}}, "cannot be read"),
         ({"unknown": 1}, "there is no index"),
     ],
 )

@@ -96,6 +96,21 @@ def test_the_retriever_that_dspy_is_configured_with() -> None:
         assert texts(dspy.Retrieve(k=7)) == ["q 0", "q 1"]
 
 
+def test_a_retriever_of_dspy_that_takes_no_number_and_has_words_of_its_own() -> None:
+    class Documents(dspy.Retrieve):
+        def forward(self, query: str, query_type: str = "ANN") -> dspy.Prediction:
+            return dspy.Prediction(docs=[query, query_type, "cut"], doc_ids=["x", "y", "z"], doc_uris=None)
+
+    assert search(Documents()) == (Passage(id="x", text="q"), Passage(id="y", text="ANN"))
+
+
+def test_passages_with_lists_beside_them() -> None:
+    found = dspy.dsp.utils.dotdict(passages=["one", "two"], pid=[4, 5], score=[2.5, 1.5], rank=[1])
+    assert search(lambda query: found) == (
+        Passage(id="4", text="one", score=2.5), Passage(id="5", text="two", score=1.5),
+    )  # fmt: skip
+
+
 def test_the_answers_of_a_colbert_server(monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"text": "Paris | is a city", "pid": 7, "rank": 1, "score": 21.5, "prob": 0.9}
     asked: list[Any] = []
@@ -158,6 +173,7 @@ def test_one_text_is_one_passage() -> None:
         ([{"text": "x", "score": "high"}], "passage 1 has the score"),
         (dspy.Prediction(answer="x"), "without a list 'passages'"),
         (dspy.Prediction(passages="x"), "without a list 'passages'"),
+        (dspy.Prediction(passages=None), "without a list 'passages'"),
         ({"results": []}, "without a list 'passages'"),
     ],
 )
