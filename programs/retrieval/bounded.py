@@ -130,6 +130,12 @@ class Bounded:
             # Some libraries make an error of their own of being cancelled.
             if not scope.cancel_called:
                 return _without(began, "failed", f"{type(error).__name__}: {error}")
+        except asyncio.CancelledError:
+            # A retriever whose own work was cancelled says so with the same exception: its caller was not.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return _without(began, "failed", f"CancelledError: {self._name} gave up by itself")
         if scope.cancel_called:
             return _without(began, "timed out", f"{self._name} gave no answer within {self._deadline_s:g} s")
         passages = tuple(map(self._cut, found))

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,6 +75,35 @@ def test_whatever_is_raised_is_an_outcome(raised: BaseException, told: str) -> N
     found = ask(failing)
     assert (found.outcome, found.passages) == ("failed", ())
     assert told in found.error
+
+
+def test_a_retriever_that_is_cancelled_inside_has_failed_and_its_caller_goes_on() -> None:
+    async def interrupted(query: str) -> list[str]:
+        inner = asyncio.create_task(asyncio.sleep(10))
+        asyncio.get_running_loop().call_later(0.01, inner.cancel)
+        await inner
+        return [query]
+
+    found = ask(interrupted, deadline_s=5)
+    assert (found.outcome, found.error) == ("failed", "CancelledError: interrupted gave up by itself")
+
+
+@pytest.mark.parametrize("deadline_s", [None, 5])
+def test_a_cancelled_caller_is_cancelled(deadline_s: float | None) -> None:
+    retriever = Counting(pause_s=10)
+
+    async def by_task_and_by_scope() -> tuple[bool, bool]:
+        searching = bounded(retriever, deadline_s=deadline_s)
+        task = asyncio.create_task(searching.ask("q", 1))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+        with anyio.move_on_after(0.01) as scope:
+            await searching.ask("q", 1)
+        return task.cancelled(), scope.cancelled_caught
+
+    assert asyncio.run(by_task_and_by_scope()) == (True, True)
+    assert retriever.cancelled == 2
 
 
 def test_a_malformed_result_is_a_failure_that_names_it() -> None:
