@@ -359,6 +359,34 @@ def recall(
     show(measure_recall(files, corpus or ()).report(), as_json)
 
 
+@app.command()
+def search(
+    benchmark: Benchmark = "musique",
+    data: Data = None,
+    limit: Limit = 48,
+    spread: Annotated[
+        float, typer.Option(min=0.0, help="Of the logarithm of a search's seconds; 0: all take equally long.")
+    ] = 0.0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """The waiting that searching programs add, over gold decompositions and a search of 200 ms; without an engine.
+
+    Each question's seconds over those of the longest way through its look-ups: planned as a graph, in turns, one query
+    a turn, and in lock step with fifteen other questions, as the released script of HybridDeepSearcher does it.
+
+    Examples:
+
+      reasonflow bench search --benchmark musique --data musique_dev.jsonl
+
+      reasonflow bench search --benchmark fanoutqa --data fanoutqa_dev.jsonl --spread 0.5 --json
+    """
+    from reasonflow.evals.benchmarks import load
+    from reasonflow.evals.performance.search import measure_search
+
+    show(measure_search(load(benchmark, data=data, limit=limit), spread=spread, seed=seed).report(), as_json)
+
+
 def _say(text: str) -> None:
     """What is under way."""
     typer.echo(text, err=True)
