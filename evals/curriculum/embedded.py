@@ -103,7 +103,7 @@ class Reasoner:
     def questions(self, stage: str, seed: int, count: int) -> Iterator[tuple[Question, int]]:
         """Problems of which the model writes eight solutions each."""
         random = Random(f"questions/{stage}/{seed}")
-        draw = _Problems(HARDER, random, seed)
+        draw = Problems(HARDER, random, seed)
         for _ in range(count):
             found = draw()
             lesson = Teacher(random).solve_plainly(found)
@@ -139,7 +139,7 @@ def _tokenizer(model: str) -> HfTokenizer:
     return HfTokenizer(ModelFiles(model))
 
 
-class _Problems:
+class Problems:
     """Draws training problems, mixes by their shares."""
 
     def __init__(self, mixes: Mapping[str, float], random: Random, seed: int, lexicons: Mapping[str, float] = LEXICONS):
@@ -159,22 +159,22 @@ class _Problems:
 def _lessons(stage: str, random: Random, seed: int, drafts: Path | None) -> Iterator[Lesson]:
     teacher = Teacher(random)
     if stage == "direct":
-        draw = _Problems(AT_ONCE, random, seed)
+        draw = Problems(AT_ONCE, random, seed)
         while True:
             yield teacher.direct(draw(), asked=random.random() < 0.15)
     if stage in PLAIN:
-        draw = _Problems(PLAIN[stage], random, seed)
+        draw = Problems(PLAIN[stage], random, seed)
         while True:
             yield teacher.solve_plainly(draw(), "careful" if random.random() < _CAREFUL else "")
     if stage not in STAGES:
         known = ", ".join([*PLAIN, *STAGES, "direct"])
         raise InputError(f"the curriculum has no stage {stage!r}", fix=f"one of {known}")
     alone, reading = STAGES[stage]
-    plain, threaded = _Problems(SOLVED, random, seed), _Problems({"threads": 1.0}, random, seed)
-    systems = _Problems({"constraints": 1.0}, random, seed)
-    direct = _Problems({"direct": 1.0}, random, seed)
-    shown = _Problems({"easy": 0.6, "direct": 0.4}, random, seed)
-    imagined = _imagined(_Problems(DRAFTED, random, seed), random)
+    plain, threaded = Problems(SOLVED, random, seed), Problems({"threads": 1.0}, random, seed)
+    systems = Problems({"constraints": 1.0}, random, seed)
+    direct = Problems({"direct": 1.0}, random, seed)
+    shown = Problems({"easy": 0.6, "direct": 0.4}, random, seed)
+    imagined = _imagined(Problems(DRAFTED, random, seed), random)
     own = _own(_read(drafts), random) if drafts is not None else None
     kinds, weights = [*alone, *reading], [*alone.values(), *reading.values()]
     while True:
@@ -207,7 +207,7 @@ def _about_drafts(kind: str, found: Item, drafts: Sequence[str], teacher: Teache
     return lesson
 
 
-def _imagined(draw: _Problems, random: Random) -> Iterator[tuple[Item, list[str]]]:
+def _imagined(draw: Problems, random: Random) -> Iterator[tuple[Item, list[str]]]:
     """Sets of drafts with mistakes that nobody made: for a model that has none of its own yet."""
     while True:
         found = draw()

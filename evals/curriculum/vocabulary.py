@@ -40,6 +40,9 @@ PIECE = (
 )
 """What a text is cut into before its pieces are looked up; nothing joins over these edges."""
 
+_UNTOLD = ("elsewhere",)
+"""Kinds of sentences that are younger than the weights: they are made of words that were pieces before."""
+
 _LATER = (
     "search query queries result results document documents passage passages source sources evidence fact facts "
     "question look lookup find found relevant information title text summary summarise next need needs missing "
@@ -92,7 +95,7 @@ def pieces(texts: Iterable[str] = ()) -> list[str]:
             found[word] = found[f" {word}"] = None
         for word in lexicon.seconds:
             found[f" {word}"] = None
-    told = [template for every in TEMPLATES.values() for template in every]
+    told = [template for kind, every in TEMPLATES.items() if kind not in _UNTOLD for template in every]
     told += [sentence for every in (*PARAPHRASES.values(), *DEMANDS.values()) for sentence in every]
     for text in (*told, *texts, _DSPY):
         for piece in re.findall(PIECE, re.sub(r"\{\d\}", " ", text)):

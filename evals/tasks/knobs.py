@@ -39,8 +39,15 @@ class Knobs:
     """First words that names are made of, and as many second ones. Fewer than there are quantities: names share words,
     and only both of them tell which is meant."""
     lexicon: str = "market"
+    missing: Span = (0, 0)
+    """Given quantities that the asked one depends on and whose numbers the text leaves out: it says in which house they
+    stand, and a corpus says the rest. As many as there are, where there are fewer."""
+    hops: Span = (1, 1)
+    """Look-ups behind each other that it takes to find such a number: all but the last say where to look next."""
 
     def __post_init__(self) -> None:
+        _check_span("missing", self.missing, 0)
+        _check_span("hops", self.hops, 1)
         _check_span("width", self.width, 1)
         _check_span("depth", self.depth, 1)
         _check_span("distractors", self.distractors, 0)
@@ -115,6 +122,8 @@ MIXES: Mapping[str, tuple[AnyKnobs, ...]] = {
     "direct": (Knobs(width=(1, 2), depth=(1, 3)),),
     # Every part is worth a thread.
     "threads": (Knobs(width=(3, 6), depth=(7, 9)),),
+    # Facts stand in a corpus, some of them behind others.
+    "search": (Knobs(width=(3, 5), depth=(2, 3), distractors=(0, 2), missing=(2, 5), hops=(1, 3)),),
     "extrapolation": (Knobs(width=(11, 14), depth=(3, 6)), Knobs(width=(3, 6), depth=(13, 16))),
     "constraints": (ConstraintKnobs(),),
 }

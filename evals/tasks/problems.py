@@ -22,6 +22,7 @@ from reasonflow.evals.tasks.constraints import System, describe_system, draw_sys
 from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.grow import grow
 from reasonflow.evals.tasks.knobs import DEFAULT_MIX, AnyKnobs, Knobs, mix_named
+from reasonflow.evals.tasks.lookups import Lookup, draw_lookups, in_order_of
 from reasonflow.evals.tasks.shape import hash_of, shape_of
 from reasonflow.evals.tasks.solutions import solution
 from reasonflow.evals.tasks.splits import Split, split_of, split_of_hash
@@ -53,6 +54,8 @@ class Item:
     """Makes the same item again, in any process: `item_at(item.address)`."""
     text: str
     content: Content
+    lookups: tuple[Lookup, ...] = ()
+    """Of the given quantities whose numbers the text leaves out, in its order."""
 
     @property
     def answer(self) -> int:
@@ -95,7 +98,10 @@ def item(source: Source, index: int) -> Item:
         if isinstance(knobs, Knobs):
             graph = grow(knobs, random)
             if _split_of_graph(graph, knobs) == source.split:
-                return Item(address, describe(graph, random, held=held, shuffled=knobs.shuffle), graph)
+                lookups = draw_lookups(graph, knobs, random)
+                houses = {lookup.name: lookup.house for lookup in lookups}
+                text = describe(graph, random, held=held, shuffled=knobs.shuffle, houses=houses)
+                return Item(address, text, graph, in_order_of(text, lookups))
         else:
             system = draw_system(knobs, random)
             if _split_of_system(system) == source.split:

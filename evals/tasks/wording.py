@@ -19,6 +19,13 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
         "Somebody left {1} {0} here.",
         "Of the {0} there are {1}.",
     ),
+    # {1} is a house.
+    "elsewhere": (
+        "There are as many {0} as house {1} has.",
+        "The number of {0} is that of house {1}.",
+        "We counted the {0} in house {1}.",
+        "The {0} are as many as those of house {1}.",
+    ),
     "+ number": (
         "There are {2} more {0} than {1}.",
         "The {0} are as many as the {1} and {2} more.",
@@ -102,15 +109,20 @@ def sentence(kind: str, name: str, others: Iterable[object], random: Random, hel
     return choices[int(random.random() * len(choices))].format(name, *others)
 
 
-def describe(graph: Graph, random: Random, *, held: bool, shuffled: bool) -> str:
+def describe(
+    graph: Graph, random: Random, *, held: bool, shuffled: bool, houses: Mapping[str, int] | None = None
+) -> str:
     """The problem in words: a sentence for each quantity, and the question.
 
-    held: with the templates that the test split keeps for itself.
+    held: with the templates that the test split keeps for itself. houses: of given quantities whose numbers are left
+    out, the house where each stands.
     """
     sentences = []
     draw = random.random
     for name, sign, operands, _, _, _ in graph.quantities:  # `sentence`, written out: it is most of the work
         kind = _KINDS[sign][type(operands[1]) is int] if sign else "given"
+        if houses and name in houses:
+            kind, operands = "elsewhere", (houses[name],)
         choices = templates(kind, name, held)
         sentences.append(choices[int(draw() * len(choices))].format(name, *operands))
     return assemble(sentences, graph.asked, random, held=held, shuffled=shuffled)

@@ -18,6 +18,7 @@ from reasonflow.errors import InputError  # noqa: E402
 from reasonflow.evals.curriculum.roles import every_prompt  # noqa: E402
 from reasonflow.evals.curriculum.tokenizer import write_tokenizer  # noqa: E402
 from reasonflow.evals.curriculum.vocabulary import CONTROLS, MARKERS, SIZE, SPARE  # noqa: E402
+from reasonflow.evals.tasks.corpus import corpus  # noqa: E402
 from reasonflow.evals.tasks.knobs import MIXES  # noqa: E402
 from reasonflow.evals.tasks.lexicon import LEXICONS  # noqa: E402
 from reasonflow.evals.tasks.problems import item, parse_source  # noqa: E402
@@ -37,6 +38,12 @@ def test_the_built_in_tokenizer_is_frozen(model: str) -> None:
     # With other ids the weights mean nothing, and every recorded prompt is another one.
     file = folder_of(model) / "tokenizer.json"
     assert hashlib.sha256(file.read_bytes()).hexdigest() == FROZEN
+
+
+def test_what_is_written_is_what_was_frozen(tmp_path: Path) -> None:
+    # Sentences and prompts that are younger than the weights must not move any id.
+    write_tokenizer(tmp_path, sorted(set(every_prompt())))
+    assert hashlib.sha256((tmp_path / "tokenizer.json").read_bytes()).hexdigest() == FROZEN
 
 
 def decoded(core: Any, text: str) -> str:
@@ -74,6 +81,14 @@ def test_texts_of_the_family_need_no_letters(core: Any, mix: str) -> None:
             assert decoded(core, text) == text
             pieces = core.encode(text).tokens
             assert not [piece for piece in pieces if len(piece) == 1 and piece.isalpha()]
+
+
+def test_passages_of_the_corpus_need_no_letters(core: Any) -> None:
+    for passage in corpus(parse_source("graphmath:search"), problems=3, passages=200):
+        text = f"Page 1: {passage.title}\n{passage.text}"
+        assert decoded(core, text) == text
+        assert len(core.encode(text).ids) < 100
+        assert not [piece for piece in core.encode(passage.text).tokens if len(piece) == 1 and piece.isalpha()]
 
 
 @settings(deadline=None, max_examples=300)

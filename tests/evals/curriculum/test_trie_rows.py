@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from reasonflow.errors import InputError
 from reasonflow.evals.curriculum.embedded import EMBEDDED
 from reasonflow.evals.curriculum.trie_rows import cli, main, rows
 from reasonflow.programs.trajectories import parse
@@ -43,12 +44,22 @@ def test_the_share_is_kept() -> None:
     assert 25 <= sum(kinds) <= 75
 
 
+def test_a_share_is_in_searching() -> None:
+    made = list(rows(60, threaded=0.3, search=0.4))
+    searching = sum("text" not in row and "search" in EMBEDDED.decode(row["prompt"]) for row in made)
+    assert 14 <= searching <= 34
+    assert 8 <= sum("text" in row for row in made) <= 28
+    with pytest.raises(InputError, match="more than all rows"):
+        next(rows(1, threaded=0.7, search=0.4))
+
+
 def test_the_command_writes_a_file_a_process(tmp_path: Path) -> None:
     import typer
 
     app: Any = typer.Typer()
     app.command()(main)
-    done = CliRunner().invoke(app, ["--out", str(tmp_path / "rows"), "--count", "5", "--workers", "2"])
+    words = ["--out", str(tmp_path / "rows"), "--count", "5", "--workers", "2", "--threaded", "0.5", "--search", "0.5"]
+    done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     files = sorted((tmp_path / "rows").iterdir())
     assert [file.name for file in files] == ["rows-0.jsonl", "rows-1.jsonl"]

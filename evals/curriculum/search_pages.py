@@ -1,0 +1,60 @@
+"""Pages as a search would find them: the one with the fact, those that look like it, sometimes those alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from random import Random
+
+from reasonflow.evals.curriculum.searching import askings
+from reasonflow.evals.tasks.chance import between, shuffle
+from reasonflow.evals.tasks.corpus import about, look_alike
+from reasonflow.evals.tasks.lookups import Lookup
+from reasonflow.programs.retrieval.passages import Passage
+
+MOST = 5
+"""Pages of a search, as HybridSearch asks for them."""
+_FEWER = 0.3
+"""Share of searches that find fewer."""
+_MISSED = 0.15
+"""Share of searches that do not find the fact."""
+_RANKED = 0.6
+"""Share of searches whose pages stand in order, those with most words of the query first. In the others the fact may
+stand anywhere: a model that always takes the first page has learned nothing."""
+_TRIED = 8
+"""Look-alikes among which those are chosen that are most alike."""
+_WORD = re.compile(r"\w+")
+
+
+def pages_about(lookups: Iterable[Lookup], asked: str, random: Random) -> list[Passage]:
+    """One to five pages for a query of a problem."""
+    before, hop = _of(lookups, asked)
+    taken = {(hop.name, hop.house)}
+    others = [look_alike(hop, taken, random) for _ in range(_TRIED)]
+    if before is not None:  # it names the item and the house too, and says nothing about them
+        others.append(about(before, taken, random))
+    count = between(random, 1, MOST - 1) if random.random() < _FEWER else MOST
+    found = [] if random.random() < _MISSED else [about(hop, taken, random)]
+    wanted = set(_WORD.findall(asked))
+    others.sort(key=lambda page: _fits(page, wanted))
+    found += others[: count - len(found)]
+    shuffle(random, found)
+    if random.random() < _RANKED:
+        found.sort(key=lambda page: _fits(page, wanted))
+    return [Passage(id=str(number), title=title, text=text) for number, (title, text) in enumerate(found)]
+
+
+def _fits(page: tuple[str, str], wanted: set[str]) -> int:
+    """Lower is better."""
+    return -len(wanted & set(_WORD.findall(f"{page[0]} {page[1]}".lower())))
+
+
+def _of(lookups: Iterable[Lookup], asked: str) -> tuple[Lookup | None, Lookup]:
+    """What a query is to find, and what was found before it in its chain."""
+    for lookup in lookups:
+        before = None
+        for hop in lookup.hops():
+            if asked in askings(hop.name, hop.house):
+                return before, hop
+            before = hop
+    raise AssertionError(f"{asked!r} is no query of these look-ups")

@@ -1,0 +1,85 @@
+"""What a model writes that searches for missing numbers: a thought and queries, until it can solve the problem.
+
+A thought names what is looked for, each as far as it has been followed: `red cups = silver dolls`. So every word that
+is written follows from one place: a name from the text or from a result, a query from the name before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from reasonflow.evals.tasks.facts import read_facts
+from reasonflow.evals.tasks.lookups import Lookup, query
+from reasonflow.programs.query_blocks import BEGIN, END, THINK, THINK_END
+from reasonflow.programs.search_machine import FINAL, NOTHING
+
+_QUERY = re.compile(r"([a-z]+ [a-z]+)(?: in)? house (\d+)")
+_NAMED = re.compile(r"as many as (?P<name>[a-z]+ [a-z]+) house (?P<house>\d+)")
+
+
+def turn(lookups: Iterable[Lookup], notes: Mapping[str, str], solution: str, *, sequential: bool) -> str:
+    """The next text: the queries that can be asked by now, or the solution where none is left.
+
+    lookups: of the problem, in the order of its text. Behind the first in each chain nothing is known but by notes.
+    notes: query to what came of it, so far. A first turn opens its thought, later ones find it open. sequential: one
+    query, the first of those that can be asked.
+    """
+    ways = [_follow(lookup.name, lookup.house, notes) for lookup in lookups]
+    if not ways:
+        return solution
+    asked = [way for way in ways if way.query][: 1 if sequential else None]
+    thought = ", ".join(way.thought for way in asked or ways)
+    head = "" if notes else f"{THINK}\n"
+    queries = ";\n".join(way.query for way in asked)
+    return f"{head}{thought}\n{THINK_END}\n" + (f"{BEGIN}\n{queries}\n{END}" if asked else solution)
+
+
+def askings(name: str, house: int) -> tuple[str, str]:
+    """A query, and the same in other words, for where the first finds nothing."""
+    return query(name, house), f"{name} in house {house}"
+
+
+def note_in(pages: str, asked: str) -> str:
+    """The shortest note that pages give to a query: a number, or what to ask next; `NOTHING` where they do not help."""
+    found = _QUERY.fullmatch(asked)
+    sought = (found[1], int(found[2])) if found else None
+    return next((_note(fact.gives) for fact in read_facts(pages) if (fact.name, fact.house) == sought), NOTHING)
+
+
+def note_of(hop: Lookup) -> str:
+    """The same of pages that hold its fact."""
+    return _note(hop.value if hop.next is None else (hop.next.name, hop.next.house))
+
+
+def _note(gives: int | tuple[str, int]) -> str:
+    return str(gives) if isinstance(gives, int) else f"as many as {query(*gives)}"
+
+
+def condensed(note: str) -> str:
+    """A note as the model writes it that reads the pages."""
+    return f"{FINAL}\n{note}"
+
+
+class _Way(NamedTuple):
+    """A chain as far as notes go."""
+
+    thought: str
+    query: str
+    """What to ask next; empty at its end."""
+
+
+def _follow(name: str, house: int, notes: Mapping[str, str]) -> _Way:
+    thought = name
+    while True:
+        first, again = askings(name, house)
+        asked = again if notes.get(first) == NOTHING else first
+        note = notes.get(asked, NOTHING)
+        if note.isdecimal():
+            return _Way(f"{thought} = {note}", "")
+        named = _NAMED.fullmatch(note)
+        if named is None:
+            return _Way(thought, asked)
+        name, house = named["name"], int(named["house"])
+        thought = f"{thought} = {name}"

@@ -1,0 +1,82 @@
+"""The words of a model that searches: turn by turn from notes alone, and notes from pages."""
+
+from __future__ import annotations
+
+import pytest
+
+from reasonflow.evals.curriculum.searching import askings, condensed, note_in, note_of, turn
+from reasonflow.evals.tasks.lookups import Lookup
+from reasonflow.programs.query_blocks import BEGIN, END, read_block
+from reasonflow.programs.search_machine import NOTHING
+
+CUPS = Lookup("red cups", 4821, 386, Lookup("silver dolls", 50917, 386))
+FORKS = Lookup("thin forks", 770123, 41)
+DOLLS = "as many as silver dolls house 50917"
+
+
+def test_a_first_turn_asks_for_all_that_is_missing_or_for_the_first() -> None:
+    assert turn((CUPS, FORKS), {}, "x", sequential=False) == (
+        f"<think>\nred cups, thin forks\n</think>\n{BEGIN}\nred cups house 4821;\nthin forks house 770123\n{END}"
+    )
+    assert turn((CUPS, FORKS), {}, "x", sequential=True) == (
+        f"<think>\nred cups\n</think>\n{BEGIN}\nred cups house 4821\n{END}"
+    )
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_note_that_names_another_house_is_followed_at_once(sequential: bool) -> None:
+    notes = {"red cups house 4821": DOLLS, "thin forks house 770123": "41"}
+    if sequential:
+        del notes["thin forks house 770123"]
+    assert turn((CUPS, FORKS), notes, "x", sequential=sequential) == (
+        f"red cups = silver dolls\n</think>\n{BEGIN}\nsilver dolls house 50917\n{END}"
+    )
+
+
+def test_what_gave_nothing_is_asked_in_other_words() -> None:
+    notes = {"red cups house 4821": NOTHING, "thin forks house 770123": NOTHING}
+    queries = read_block(turn((CUPS, FORKS), notes, "x", sequential=False)).queries
+    assert queries == ("red cups in house 4821", "thin forks in house 770123")
+    assert queries[0] in askings("red cups", 4821)
+    again = {"red cups in house 4821": DOLLS, "silver dolls house 50917": "386", "thin forks in house 770123": "41"}
+    assert turn((CUPS, FORKS), notes | again, "x", sequential=False) == (
+        "red cups = silver dolls = 386, thin forks = 41\n</think>\nx"
+    )
+
+
+def test_values_are_those_of_the_notes_not_of_the_problem() -> None:
+    assert "thin forks = 7\n" in turn((FORKS,), {"thin forks house 770123": "7"}, "x", sequential=False)
+
+
+def test_where_nothing_is_missing_it_is_solved_at_once() -> None:
+    assert turn((), {}, "x", sequential=False) == "x"
+
+
+PAGES = (
+    "Page 1: house 4822\nIn house 4822 there are 7 red cups. The blue cups of house 4822 are 3.\n\n"
+    "Page 2: house 4821\nThere are 12 red plums in house 4821. "
+    "The red cups of house 4821 are as many as the silver dolls of house 50917.\n\n"
+    "Page 3: house 12\nIn house 12 there are as many old pies as thin forks in house 770123."
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "note"),
+    [
+        ("red cups house 4821", DOLLS),
+        ("red cups in house 4821", DOLLS),
+        ("red plums house 4821", "12"),
+        ("blue cups house 4821", NOTHING),
+        ("thin forks house 770123", NOTHING),
+        ("silver dolls house 50917", NOTHING),
+        ("How many cups?", NOTHING),
+    ],
+)
+def test_a_note_says_what_the_fact_says_and_nothing_else(asked: str, note: str) -> None:
+    assert note_in(PAGES, asked) == note
+    assert condensed(note) == f"**Final Information**\n{note}"
+
+
+def test_notes_of_facts_are_those_of_pages_that_hold_them() -> None:
+    assert note_of(CUPS) == DOLLS
+    assert note_of(FORKS) == "41"
