@@ -49,7 +49,8 @@ def evaluate(
     suite: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="A whole table instead of one program: embedded, threads or threads-prompted."
+            metavar="NAME",
+            help="A whole table: embedded, search, search-questions, threads or threads-prompted.",
         ),
     ] = None,
     parts: Annotated[
@@ -104,7 +105,7 @@ def evaluate(
     --suite measures several programs on several tasks and prints one table, with goals met or not met beside the
     figures. It takes --limit, --seed, --model, --concurrency, --out and --json, and goes on as an evaluation does.
     --part runs one part of it: several processes may share a folder so, and the suite without --part finds what they
-    made and prints the whole table. threads-prompted is of any problems: it takes --data, too.
+    made and prints the whole table. threads-prompted and search-questions are of any problems: they take --data, too.
 
     Examples:
 
@@ -133,6 +134,8 @@ def evaluate(
       reasonflow eval --suite embedded --part breadth --part mid --out runs/embedded
 
       reasonflow eval --suite threads --limit 200 --json
+
+      reasonflow eval --suite search --limit 100 --json
 
       reasonflow eval --suite threads-prompted --data gsm8k.jsonl --model Qwen/Qwen3-8B --limit 200
     """

@@ -29,10 +29,10 @@ from reasonflow.evals.tasks.problems import item, parse_source
 from reasonflow.optimizers.trie_sft.data import Reader
 from reasonflow.programs.hybrid_search import HybridSearch
 from reasonflow.programs.query_blocks import END, RESULTS
+from reasonflow.programs.retrieval.bm25 import BM25
 from reasonflow.programs.search_machine import FINAL, NOTHING
 from reasonflow.programs.trajectories import THREADWEAVER
 from tests.evals.curriculum.search_player import Player, solved
-from tests.evals.tasks.plain_bm25 import PlainBM25
 
 TOKENIZER = HfTokenizer(ModelFiles("embedded"))
 TURNS = 16
@@ -42,8 +42,8 @@ ITEMS = [item(SOURCE, index) for index in range(24)]
 
 
 @pytest.fixture(scope="module")
-def retriever() -> PlainBM25:
-    return PlainBM25(corpus(SOURCE, problems=len(ITEMS), passages=3_000))
+def retriever() -> BM25:
+    return BM25.build(corpus(SOURCE, problems=len(ITEMS), passages=3_000))
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return tokens
 
 
-def play(retriever: PlainBM25, *, sequential: bool) -> list[Any]:
+def play(retriever: BM25, *, sequential: bool) -> list[Any]:
     program = HybridSearch("problem -> answer", retriever, sequential=sequential, turns=TURNS)
     with dspy.context(lm=rf.scripted(Player(ITEMS, sequential=sequential), window=8192)):
         return [program(problem=each.text) for each in ITEMS]
 
 
 @pytest.mark.parametrize("sequential", [False, True])
-def test_a_player_solves_every_problem_by_searching(retriever: PlainBM25, sequential: bool) -> None:
+def test_a_player_solves_every_problem_by_searching(retriever: BM25, sequential: bool) -> None:
     for each, out in zip(ITEMS, play(retriever, sequential=sequential), strict=True):
         assert out.answer == str(each.answer)
         assert grade(each.content, out.trajectory).share == 1
@@ -94,7 +94,7 @@ def test_searching_side_by_side_takes_half_the_turns() -> None:
 
 @pytest.mark.parametrize("sequential", [False, True])
 def test_contexts_are_what_the_program_sends_token_by_token(
-    retriever: PlainBM25, sent: list[tuple[int, ...]], sequential: bool
+    retriever: BM25, sent: list[tuple[int, ...]], sequential: bool
 ) -> None:
     outs = play(retriever, sequential=sequential)
     made: list[tuple[int, ...]] = []
@@ -103,7 +103,7 @@ def test_contexts_are_what_the_program_sends_token_by_token(
         assert trajectory.text == out.trajectory
         made += (unit.context for unit in trajectory.units)
         for asked in trajectory.asked:
-            lesson = searcher(sequential).note(asked, retriever.best(asked.query, 5))
+            lesson = searcher(sequential).note(asked, retriever.find(asked.query, 5))
             made.append(tuple(lesson["prompt"]))
             assert lesson["units"][0]["context"] == lesson["prompt"]
     assert sorted(made) == sorted(sent)

@@ -19,8 +19,8 @@ from reasonflow.evals.tasks.corpus import cli, corpus, facts_of, look_alike, mai
 from reasonflow.evals.tasks.facts import Fact, read_facts, sentence
 from reasonflow.evals.tasks.lookups import Lookup, held_in
 from reasonflow.evals.tasks.problems import parse_source
+from reasonflow.programs.retrieval.bm25 import BM25
 from reasonflow.programs.retrieval.passages import Passage
-from tests.evals.tasks.plain_bm25 import PlainBM25
 
 TEST = parse_source("graphmath:search")
 
@@ -42,9 +42,9 @@ def test_a_sentence_is_read_as_it_was_meant(seed: int, house: int) -> None:
 
 
 def test_gold_queries_find_their_facts_among_the_first_five(made: list[Passage]) -> None:
-    search, missed = PlainBM25(made), []
+    search, missed = BM25.build(made), []
     for fact in facts_of(TEST, 100).values():
-        read = {each for passage in search.best(fact.query, 5) for each in read_facts(passage.text)}
+        read = {each for passage in search.find(fact.query, 5) for each in read_facts(passage.text)}
         if Fact(fact.name, fact.house, gives(fact)) not in read:
             missed.append(fact.query)
     assert len(missed) <= 0.01 * len(facts_of(TEST, 100)), missed
