@@ -33,7 +33,9 @@ from reasonflow.evals.evaluate import evaluate
 from reasonflow.evals.metrics import math_equal
 from reasonflow.programs.best_of_n import BestOfN
 from reasonflow.programs.chain_of_thought import ChainOfThought
+from reasonflow.programs.hybrid_search import HybridSearch
 from reasonflow.programs.pdr import PDR
+from reasonflow.programs.planned_search import PlannedSearch
 from reasonflow.programs.reward_model import RewardModel
 from reasonflow.programs.rsa import RSA
 from reasonflow.programs.self_consistency import SelfConsistency
@@ -51,6 +53,8 @@ __all__ = [
     "Choice",
     "Continue",
     "Generate",
+    "HybridSearch",
+    "PlannedSearch",
     "Program",
     "ReasonFlowError",
     "RewardModel",

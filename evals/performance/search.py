@@ -33,8 +33,8 @@ from reasonflow.programs.search_steps import filled
 RETRIEVER_S = 0.2
 MODEL_S = 0.02
 """Of a call of the model, whatever it writes."""
-BESIDE = 16
-"""Questions at a time: the released script's batch."""
+BATCH = 16
+"""Questions in lock step: the released script's."""
 Arm: TypeAlias = Callable[[Sequence["Gold"], "Engine"], Awaitable[list[float]]]
 
 
@@ -146,6 +146,8 @@ class Waits:
     seconds: dict[str, list[float]]
     longest: list[float]
     questions: int
+    beside: int
+    """Questions at a time; in lock step BATCH."""
     spread: float
     provenance: Provenance = UNKNOWN
 
@@ -161,17 +163,17 @@ class Waits:
             figures={name: round(figure, 4) for name, figure in figures.items()},
             tables=(
                 Table(
-                    title=f"{self.questions} questions, {BESIDE} at a time; a search takes {RETRIEVER_S * 1000:.0f} ms,"
-                    f" spread {self.spread:g}, a call of the model {MODEL_S * 1000:.0f} ms",
+                    title=f"{self.questions} questions, {self.beside} at a time; a search takes {RETRIEVER_S:g} s,"
+                    f" spread {self.spread:g}, a call of the model {MODEL_S:g} s",
                     columns=("arm", "seconds a question", "over the longest way", "the worst tenth from"),
                     rows=tuple(self._row(arm) for arm in self.seconds),
                 ),
             ),
             repeats=1,
-            details={"questions": self.questions, "spread": self.spread},
+            details={"questions": self.questions, "beside": self.beside, "spread": self.spread},
             notes=(
                 "the longest way has a call of the model behind each look-up, which reads it, and one at the end;"
-                " turns make one more each, and lock step makes none that reads",
+                f" turns make one more each, and lock step, of {BATCH} questions, makes none that reads",
             ),
             provenance=self.provenance,
         )
@@ -186,11 +188,8 @@ class Waits:
         )
 
 
-def measure_search(problems: Sequence[Problem], *, spread: float = 0.0, seed: int = 0) -> Waits:
-    """Every arm on the same questions, BESIDE at a time.
-
-    Raises InputError where no problem has a decomposition.
-    """
+def measure_search(problems: Sequence[Problem], *, beside: int = 1, spread: float = 0.0, seed: int = 0) -> Waits:
+    """Every arm on the same questions, so many at a time. Raises InputError where no problem has a decomposition."""
     golds = [gold_of(problem) for problem in problems if problem.evidence.steps]
     if not golds:
         raise InputError(
@@ -203,15 +202,17 @@ def measure_search(problems: Sequence[Problem], *, spread: float = 0.0, seed: in
     try:
         for arm, run in ARMS.items():
             seconds[arm] = []
-            for start in range(0, len(golds), BESIDE):
+            at_once = BATCH if run is in_lock_step else beside
+            for start in range(0, len(golds), at_once):
                 with dspy.context(lm=engine.lm):
-                    seconds[arm] += asyncio.run(run(golds[start : start + BESIDE], engine))  # type: ignore[arg-type]
+                    seconds[arm] += asyncio.run(run(golds[start : start + at_once], engine))  # type: ignore[arg-type]
     finally:
         engine.lm.engine.close()
     return Waits(
         seconds=seconds,
         longest=[_way(gold, engine) for gold in golds],
         questions=len(golds),
+        beside=beside,
         spread=spread,
         provenance=provenance(("reasonflow", "dspy")),
     )

@@ -363,7 +363,8 @@ def recall(
 def search(
     benchmark: Benchmark = "musique",
     data: Data = None,
-    limit: Limit = 48,
+    limit: Limit = 32,
+    beside: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 1,
     spread: Annotated[
         float, typer.Option(min=0.0, help="Of the logarithm of a search's seconds; 0: all take equally long.")
     ] = 0.0,
@@ -384,7 +385,10 @@ def search(
     from reasonflow.evals.benchmarks import load
     from reasonflow.evals.performance.search import measure_search
 
-    show(measure_search(load(benchmark, data=data, limit=limit), spread=spread, seed=seed).report(), as_json)
+    show(
+        measure_search(load(benchmark, data=data, limit=limit), beside=beside, spread=spread, seed=seed).report(),
+        as_json,
+    )
 
 
 def _say(text: str) -> None:

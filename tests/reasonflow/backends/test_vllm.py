@@ -51,6 +51,17 @@ def prompt(backend: Backend, text: str, at_least: int = 0) -> Prompt:
 # Without an engine
 
 
+def test_modules_that_are_hidden_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An engine of vLLM 0.32 on a CPU cannot start once numba is imported, as bm25s does: see vllm_versions.
+    there = {"llvmlite": object(), "llvmlite.binding": object(), "llvmlite_other": object()}
+    for name, module in there.items():
+        monkeypatch.setitem(sys.modules, name, module)  # type: ignore[arg-type]
+    with vllm_versions._out_of_sight("llvmlite"):
+        assert not {"llvmlite", "llvmlite.binding"} & set(sys.modules)
+        assert "llvmlite_other" in sys.modules
+    assert all(sys.modules[name] is module for name, module in there.items())
+
+
 def test_a_backend_is_lazy_and_knows_its_sizes() -> None:
     backend = VllmBackend("embedded")
     assert (backend.model, backend.window, backend.block_size, backend.max_running) == ("embedded", 8192, 32, 128)
