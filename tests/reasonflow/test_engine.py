@@ -11,6 +11,7 @@ import pytest
 
 import reasonflow as rf
 from reasonflow.backends.protocol import Completion, Counters, Prompt, Request, Sampling
+from reasonflow.evals.tasks.problems import item, parse_source
 from reasonflow.prompts.verdict import NO_LOGPROBS
 from reasonflow.runtime.record import Run
 
@@ -59,12 +60,13 @@ def test_the_token_trie_foresees_what_an_idle_engine_finds(embedded_lm: dspy.LM)
     assert backend.kv_tokens > 4 * backend.window
     program = rf.PDR(widths=(4, 2), workspace_tokens=48)
     program.layout = "shared"
+    text = item(parse_source("graphmath:hard"), 0).text  # a run without an answer would be an error
     for _ in range(2):  # the second time all of it is known
-        run = call(embedded_lm, program, problem=f"Foreseen. {FACTS} How many in box 3?")
+        run = call(embedded_lm, program, problem=text)
         steps = run.explain().figures.values()  # type: ignore[union-attr]
         assert all(row.foreseen == row.samples for row in steps)
         assert [row.planned_tokens for row in steps] == [row.found_tokens for row in steps]
-        assert sum(row.planned_tokens for row in steps) > 5 * len(FACTS) / 8
+        assert sum(row.planned_tokens for row in steps) > 5 * len(text) / 8
         assert "were not in the prefix cache" not in str(run.explain())
 
 

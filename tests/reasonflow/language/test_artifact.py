@@ -16,7 +16,7 @@ import pytest
 import reasonflow as rf
 from reasonflow.errors import ArtifactWarning, InputError, ProgramError
 from reasonflow.language.refs import Ref
-from reasonflow.programs import PROGRAMS, find
+from reasonflow.programs import PROGRAMS, find, searches
 
 VERSION_1 = """{
   "solve": {
@@ -352,7 +352,9 @@ def test_every_beginning_of_a_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_our_own_programs_need_no_permission(name: str, tmp_path: Path) -> None:
-    program = find(name)()
+    corpus = tmp_path / "pages.jsonl"
+    corpus.write_text('{"text": "A page."}\n')
+    program = find(name)("problem -> answer", **({"retriever": str(corpus)} if searches(find(name)) else {}))
     assert prompts(kept(program, tmp_path)) == prompts(program)
 
 
