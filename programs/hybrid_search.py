@@ -17,6 +17,7 @@ import reasonflow as rf
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.language.signatures import read_signature
 from reasonflow.programs.query_blocks import BEGIN, END, MARKS
+from reasonflow.programs.quick import quick
 from reasonflow.programs.refinement import extended
 from reasonflow.programs.retrieval.bounded import Bounded
 from reasonflow.programs.retrieval.paths import by_path
@@ -125,32 +126,32 @@ class HybridSearch(rf.Program):
 
     def plan(self, **inputs: Any) -> Any:
         machine, turns = self.machine, int(self.turns)
-        begun, log = self.search(**inputs), rf.call(Log)
-        rf.answer(rf.call(machine.so_far, begun, log))  # all that a budget may leave
+        begun, log = self.search(**inputs), rf.call(quick(Log))
+        rf.answer(rf.call(quick(machine.so_far), begun, log))  # all that a budget may leave
         state = (begun, log)
         if turns > 1:
             state = rf.loop(self._turn, state, until=machine.answers, max_rounds=turns - 1)
         last, log = state
         ended = rf.when(
-            rf.call(machine.unanswered, last),
-            lambda: self.finish(after=rf.call(machine.forced, last)),
+            rf.call(quick(machine.unanswered), last),
+            lambda: self.finish(after=rf.call(quick(machine.forced), last)),
             lambda: last,
         )
-        return rf.answer(rf.call(machine.read, ended, log))
+        return rf.answer(rf.call(quick(machine.read), ended, log))
 
     def _turn(self, state: Any) -> Any:
         machine = self.machine
         last, log = state
 
         def turn() -> Any:
-            asked = rf.call(machine.asked, last, log)
+            asked = rf.call(quick(machine.asked), last, log)
             looked = rf.each(asked.new, lambda query: self._look(query, asked.reasoning), cap=machine.width)
-            joined = rf.call(machine.joined, last, log, asked, looked)
+            joined = rf.call(quick(machine.joined), last, log, asked, looked)
             went_on = self.search(after=joined.context)
-            rf.answer(rf.call(machine.so_far, went_on, joined.log))
+            rf.answer(rf.call(quick(machine.so_far), went_on, joined.log))
             return {"last": went_on, "log": joined.log}
 
-        found = rf.when(rf.call(machine.asks, last), turn, lambda: {"last": last, "log": log})
+        found = rf.when(rf.call(quick(machine.asks), last), turn, lambda: {"last": last, "log": log})
         return found["last"], found["log"]
 
     def _look(self, query: Any, reasoning: Any) -> Any:
@@ -161,8 +162,8 @@ class HybridSearch(rf.Program):
         def read() -> Any:
             return pages if condense is None else condense(reasoning=reasoning, query=query, pages=pages).text
 
-        note = rf.when(rf.call(machine.has, found), read, lambda: rf.call(nothing))
-        return rf.call(machine.noted, found, note)
+        note = rf.when(rf.call(quick(machine.has), found), read, lambda: rf.call(quick(nothing)))
+        return rf.call(quick(machine.noted), found, note)
 
 
 def nothing() -> None:

@@ -15,6 +15,7 @@ from reasonflow.errors import InputError
 from reasonflow.language.signatures import read_signature
 from reasonflow.programs.hybrid_search import DEADLINE_S, LONGEST, PASSAGES, READER, SEARCHER
 from reasonflow.programs.planned_steps import Planner
+from reasonflow.programs.quick import quick
 from reasonflow.programs.refinement import about, extended, unused
 from reasonflow.programs.retrieval.bounded import Bounded
 from reasonflow.programs.retrieval.paths import by_path
@@ -87,20 +88,20 @@ class PlannedSearch(rf.Program):
     def plan(self, **inputs: Any) -> Any:
         planner = self.planner
         if self.given is not None:
-            steps = rf.call(planner.given, inputs.pop(self.given))
+            steps = rf.call(quick(planner.given), inputs.pop(self.given))
         else:
-            steps = rf.call(planner.planned, self.divide(**inputs).text, next(iter(inputs.values())))
+            steps = rf.call(quick(planner.planned), self.divide(**inputs).text, next(iter(inputs.values())))
 
         def one(step: Any, found: Any) -> Any:
-            query = rf.call(planner.query, step, found)
+            query = rf.call(quick(planner.query), step, found)
             pages = rf.call(planner.look, query)
             told = rf.when(
-                rf.call(planner.has, pages),
+                rf.call(quick(planner.has), pages),
                 lambda: self.read(question=query, pages=rf.call(planner.text, query, pages)).text,
-                lambda: rf.call(planner.nothing, pages),
+                lambda: rf.call(quick(planner.nothing), pages),
             )
-            return rf.call(planner.answered, step, query, pages, told, found)
+            return rf.call(quick(planner.answered), step, query, pages, told, found)
 
         answered = rf.each(steps, one, cap=int(self.steps), needs=planner.needs)
-        last = self.finish(**inputs, **{self.findings: rf.call(planner.findings, steps, answered)})
-        return rf.answer(rf.call(planner.done, last, answered))
+        last = self.finish(**inputs, **{self.findings: rf.call(quick(planner.findings), steps, answered)})
+        return rf.answer(rf.call(quick(planner.done), last, answered))

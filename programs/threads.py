@@ -13,6 +13,7 @@ import dspy
 import reasonflow as rf
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.language.signatures import read_signature
+from reasonflow.programs.quick import quick
 from reasonflow.programs.refinement import extended
 from reasonflow.programs.seams import CODE, PAPER, PATHS
 from reasonflow.programs.thread_machine import Machine
@@ -114,7 +115,7 @@ class ThreadWeaver(rf.Program):
 
         def woven() -> Any:
             begun = self.trunk(**inputs)
-            rf.answer(rf.call(machine.so_far, begun))  # all that a budget may leave
+            rf.answer(rf.call(quick(machine.so_far), begun))  # all that a budget may leave
             return self._woven(begun, self.trunk, 1)
 
         def in_one_go() -> Any:
@@ -124,26 +125,26 @@ class ThreadWeaver(rf.Program):
             last = rf.when(rf.call(quiet), woven, in_one_go)
         else:
             last = woven() if self.mode == "parallel" else in_one_go()
-        found = rf.call(machine.read, last)
+        found = rf.call(quick(machine.read), last)
         if not self.rescue:
             return rf.answer(found)
 
         def rescued() -> Any:
             plain = getattr(self, "plain", None)
-            return rf.call(machine.rescued, in_one_go() if plain is None else plain(**inputs))
+            return rf.call(quick(machine.rescued), in_one_go() if plain is None else plain(**inputs))
 
-        return rf.answer(rf.when(rf.call(machine.answered, found), lambda: found, rescued))
+        return rf.answer(rf.when(rf.call(quick(machine.answered), found), lambda: found, rescued))
 
     def _woven(self, begun: Any, site: rf.Continue, depth: int) -> Any:
         """A text with all the blocks that it plans, to its end. begun: its first record."""
         machine = self.machine
 
         def block(last: Any) -> Any:
-            branches = rf.call(machine.fork, last, int(self.threads))
+            branches = rf.call(quick(machine.fork), last, int(self.threads))
             threads = rf.each(branches.contexts, lambda after: thread(after, branches.room), cap=self.threads)
-            joined = rf.call(machine.join, last, branches, threads)
+            joined = rf.call(quick(machine.join), last, branches, threads)
             return rf.when(
-                joined.over, lambda: rf.call(machine.end, joined.context), lambda: site(after=joined.context)
+                joined.over, lambda: rf.call(quick(machine.end), joined.context), lambda: site(after=joined.context)
             )
 
         def thread(after: Any, room: Any) -> Any:
@@ -152,7 +153,7 @@ class ThreadWeaver(rf.Program):
 
         most = self.blocks if depth == 1 else NESTED_BLOCKS
         return rf.when(
-            rf.call(machine.plans, begun),
+            rf.call(quick(machine.plans), begun),
             lambda: rf.loop(block, begun, until=machine.finished, max_rounds=most),
             lambda: begun,
         )

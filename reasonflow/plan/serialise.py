@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -100,5 +101,6 @@ def _plain(value: Any) -> Any:
 
 
 def _function(fn: Callable[..., Any]) -> str:
+    fn = inspect.unwrap(fn)
     module = getattr(fn, "__module__", "") or ""
     return f"{module}.{getattr(fn, '__qualname__', type(fn).__name__)}"
