@@ -16,6 +16,7 @@ import dspy
 import reasonflow as rf
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.language.signatures import read_signature
+from reasonflow.programs.pages import as_text, has_pages
 from reasonflow.programs.query_blocks import BEGIN, END, MARKS
 from reasonflow.programs.quick import quick
 from reasonflow.programs.refinement import extended
@@ -157,12 +158,12 @@ class HybridSearch(rf.Program):
     def _look(self, query: Any, reasoning: Any) -> Any:
         machine, condense = self.machine, self.condense
         found = rf.call(machine.look, query)
-        pages = rf.call(machine.pages, query, found)
+        pages = rf.call(as_text, query, found)
 
         def read() -> Any:
             return pages if condense is None else condense(reasoning=reasoning, query=query, pages=pages).text
 
-        note = rf.when(rf.call(quick(machine.has), found), read, lambda: rf.call(quick(nothing)))
+        note = rf.when(rf.call(quick(has_pages), found), read, lambda: rf.call(quick(nothing)))
         return rf.call(quick(machine.noted), found, note)
 
 

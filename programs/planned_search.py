@@ -14,6 +14,7 @@ import reasonflow as rf
 from reasonflow.errors import InputError
 from reasonflow.language.signatures import read_signature
 from reasonflow.programs.hybrid_search import DEADLINE_S, LONGEST, PASSAGES, READER, SEARCHER
+from reasonflow.programs.pages import as_text, has_pages
 from reasonflow.programs.planned_steps import Planner
 from reasonflow.programs.quick import quick
 from reasonflow.programs.refinement import about, extended, unused
@@ -96,8 +97,8 @@ class PlannedSearch(rf.Program):
             query = rf.call(quick(planner.query), step, found)
             pages = rf.call(planner.look, query)
             told = rf.when(
-                rf.call(quick(planner.has), pages),
-                lambda: self.read(question=query, pages=rf.call(planner.text, query, pages)).text,
+                rf.call(quick(has_pages), pages),
+                lambda: self.read(question=query, pages=rf.call(as_text, query, pages)).text,
                 lambda: rf.call(quick(planner.nothing), pages),
             )
             return rf.call(quick(planner.answered), step, query, pages, told, found)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import reasonflow as rf
-from reasonflow.programs.excerpts import excerpt
+from reasonflow.programs.pages import look, plain
 from reasonflow.programs.retrieval.bounded import Bounded, Found
-from reasonflow.programs.search_machine import plain
 from reasonflow.programs.search_steps import Step, filled, given_steps, read_steps
 from reasonflow.runtime.values import Hole, Record
 
@@ -67,20 +66,8 @@ class Planner:
         return filled(step, answers)
 
     async def look(self, query: str) -> Found:
-        """What the retriever has for a query. Its failures are outcomes."""
-        found = await self.retriever.ask(query, self.passages)
-        if found.outcome in ("failed", "timed out"):
-            rf.note(f"{query!r:.80}: {found.outcome}{f', {found.error}' if found.error else ''}"[:300])
-        return found
-
-    def has(self, found: Found) -> bool:
-        """Whether there is anything to read."""
-        return found.outcome == "found"
-
-    def text(self, query: str, found: Found) -> str:
-        """What was found, without power over anything."""
-        pages = enumerate(found.passages, 1)
-        return "\n\n".join(plain(f"Page {number}: {each.title}\n{excerpt(each.text, query)}") for number, each in pages)
+        """What the retriever has for a query."""
+        return await look(self.retriever, query, self.passages)
 
     def nothing(self, found: Found) -> str:
         """In place of an answer, where there is nothing to read."""

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import dspy
 
 import reasonflow as rf
-from reasonflow.programs.excerpts import excerpt
 from reasonflow.programs.final_fields import final_fields
+from reasonflow.programs.pages import look, plain
 from reasonflow.programs.query_blocks import (
     END,
-    MARKS,
     RESULTS,
     RESULTS_END,
     THINK,
@@ -27,7 +26,7 @@ from reasonflow.programs.query_blocks import (
 )
 from reasonflow.programs.retrieval.bounded import Bounded, Found
 from reasonflow.prompts.context import Context
-from reasonflow.prompts.neutralise import CHAT_CONTROLS, neutralise
+from reasonflow.prompts.neutralise import specials_of
 from reasonflow.prompts.styles import Style, answer_field
 from reasonflow.runtime.values import Hole, Record
 
@@ -137,22 +136,8 @@ class SearchMachine:
         return Asked(queries, new, abridged(record.context.text))
 
     async def look(self, query: str) -> Found:
-        """What the retriever has for a query. Its failures are outcomes."""
-        found = await self.retriever.ask(query, self.passages)
-        if found.outcome in ("failed", "timed out"):
-            rf.note(f"{query!r:.80}: {found.outcome}{f', {found.error}' if found.error else ''}"[:300])
-        return found
-
-    def has(self, found: Found) -> bool:
-        """Whether there is anything to read."""
-        return found.outcome == "found"
-
-    def pages(self, query: str, found: Found) -> str:
-        """What was found, as text. Marks and chat controls inside of it have lost their power."""
-        return "\n\n".join(
-            plain(f"Page {number}: {passage.title}\n{excerpt(passage.text, query)}")
-            for number, passage in enumerate(found.passages, 1)
-        )
+        """What the retriever has for a query."""
+        return await look(self.retriever, query, self.passages)
 
     def noted(self, found: Found, note: Any) -> Looked:
         """A query's outcome and what the model is told of it. note: what condensing gave, None where there was none."""
@@ -173,7 +158,9 @@ class SearchMachine:
                 note = done[query].note if self.reuse else REPEATED
                 search = done[query]._replace(turn=turn, outcome="repeated", note=note)
             searches.append(search)
-        lines = [f"{plain(search.query)}: {search.note}" for search in searches]
+        # Behind the prompt nothing else takes their power from the model's own control tokens.
+        specials = specials_of(record.context.tokenizer)
+        lines = [plain(f"{search.query}: {search.note}", specials) for search in searches]
         return Joined(record.context.then(_results(lines, record.context.text)), Log(turn, (*log.searches, *searches)))
 
     def _search(self, turn: int, query: str, looked: Looked | Hole) -> Search:
@@ -224,11 +211,6 @@ class SearchMachine:
             return dict.fromkeys(self.signature.output_fields)
         text = record.context.text.rpartition(RESULTS_END)[2]
         return final_fields(self.signature, self.style, text, cut=record.cut)
-
-
-def plain(text: str) -> str:
-    """Text from outside, without power over the trajectory."""
-    return neutralise(text, (*MARKS, *CHAT_CONTROLS))
 
 
 def _results(lines: Sequence[str], before: str) -> str:

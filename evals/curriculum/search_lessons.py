@@ -26,6 +26,7 @@ from reasonflow.language.program import trace
 from reasonflow.optimizers.trie_sft.units import Unit
 from reasonflow.plan.nodes import Generate
 from reasonflow.programs.hybrid_search import HybridSearch
+from reasonflow.programs.pages import as_text
 from reasonflow.programs.query_blocks import END
 from reasonflow.programs.retrieval.bounded import Found
 from reasonflow.programs.retrieval.passages import Passage
@@ -120,7 +121,7 @@ class Searcher:
 
     def note(self, asked: Asked, passages: list[Passage]) -> Row:
         """Pages are read for a query."""
-        pages = self._machine.pages(asked.query, _found(*passages))
+        pages = as_text(asked.query, _found(*passages))
         unit = Unit(self.condensing(asked, pages), self._tokenizer.encode(condensed(note_in(pages, asked.query))))
         return row_of((Unit(unit.context, unit.completion + EMBEDDED.stop[:1]),))
 

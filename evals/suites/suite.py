@@ -91,7 +91,7 @@ class Suite:
             raise InputError(
                 f"--data has no meaning with the suite {self.name}",
                 why="its problems are its own: its goals are about them",
-                fix="leave it out, or take a suite that measures any problems: threads-prompted",
+                fix="leave it out, or take a suite that measures any problems: threads-prompted, or search-questions",
             )
         read_problems(data)
 
