@@ -76,9 +76,10 @@ def test_no_repeats_are_refused() -> None:
 
 @pytest.mark.engine
 def test_on_the_real_engine_cancelled_samples_leave_within_one_step(embedded_lm: dspy.LM) -> None:
-    found = measure_cancel(embedded_lm, repeats=1)
+    found = measure_cancel(embedded_lm, repeats=3)
     figures = found.figures()
-    # Of 3 ms each, while a thread may wait 5 ms for the interpreter: two in one of ten trials, measured.
+    # Of 3 ms each, while a thread may wait 5 ms for the interpreter: two in one of five to ten trials, measured. Of the
+    # four trials of one repeat two may be so.
     steps = [trial.steps for trial in found.trials if trial.steps is not None]
     assert statistics.median(steps) <= 1
     assert figures["steps_to_idle"] == max(steps) <= 3
