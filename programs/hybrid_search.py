@@ -22,7 +22,8 @@ from reasonflow.programs.quick import quick
 from reasonflow.programs.refinement import extended
 from reasonflow.programs.retrieval.bounded import Bounded
 from reasonflow.programs.retrieval.paths import by_path
-from reasonflow.programs.search_machine import FINAL, Log, SearchMachine
+from reasonflow.programs.search_machine import Log, SearchMachine
+from reasonflow.programs.search_prompts import CONDENSE, MANY, ONE, examples, readings
 
 Repeat: TypeAlias = Literal["told", "answered"]
 
@@ -34,26 +35,6 @@ LONGEST = 500_000
 SEARCHER: dict[str, Any] = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.0, "max_tokens": 4096}
 READER: dict[str, Any] = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "max_tokens": 2048}
 """The released script's settings of the model that searches, and of the one that condenses pages."""
-
-_MANY = f"""You can search. Say what you need to know first. Then write queries, each on a line of its own behind `;`
-between these marks, and stop:
-
-{BEGIN}
-first query;
-second query
-{END}
-
-Queries that do not need each other's results go into one block: they are searched at the same time. The results follow;
-read them, and search again for what is still missing. When nothing is missing, give the answer."""
-_ONE = f"""You can search. Say what you need to know first. Then write one query between these marks, and stop:
-
-{BEGIN}
-query
-{END}
-
-The result follows; read it, and search again for what is still missing. When nothing is missing, give the answer."""
-_CONDENSE = f"""Read the pages for what helps with the query, and with where the earlier reasoning is going. Be accurate
-and brief. Write {FINAL} and behind it what you found, or that nothing in the pages helps."""
 
 
 class HybridSearch(rf.Program):
@@ -74,6 +55,8 @@ class HybridSearch(rf.Program):
     repeat: what a query gives that its run has asked before: "told", a word that it was, as released; "answered", its
         results once more.
     sequential: one query a turn, the baseline.
+    prompted: for models that are not trained to search: worked examples stand in front, as demos of its sites, and
+        the run record says so.
     """
 
     def __init__(
@@ -91,6 +74,7 @@ class HybridSearch(rf.Program):
         reader: dspy.LM | None = None,
         repeat: Repeat = "told",
         sequential: bool = False,
+        prompted: bool = False,
         config: dict[str, Any] | None = None,
     ) -> None:
         if retriever is None:
@@ -108,12 +92,23 @@ class HybridSearch(rf.Program):
         self.signature = task
         settings = {**SEARCHER, **(config or {})}
         self.search = rf.Continue(
-            extended(task, _ONE if sequential else _MANY, {}), stop=END, unmarked=MARKS, config=settings
+            extended(task, ONE if sequential else MANY, {}), stop=END, unmarked=MARKS, config=settings
         )
+        if prompted:
+            if self.search.style != "boxed":
+                raise InputError(
+                    f"prompted=True has no examples for {task.signature!r}",
+                    why="they end in one answer in a box",
+                    fix="give a signature with one output of text, or demos of your own: program.search.demos",
+                )
+            self.search.demos = examples(task, sequential=sequential)
         self.finish = rf.Continue(stop=BEGIN, config=settings)
         self.condense = rf.Generate(_condensing(), style="text", config=READER) if condense else None
-        if self.condense is not None and reader is not None:
-            self.condense.lm = reader
+        if self.condense is not None:
+            if prompted:
+                self.condense.demos = readings()
+            if reader is not None:
+                self.condense.lm = reader
         self.turns = rf.Choice(turns)
         self.machine = SearchMachine(
             signature=self.search.signature,
@@ -123,6 +118,7 @@ class HybridSearch(rf.Program):
             width=1 if sequential else queries,
             calls=calls,
             reuse=repeat == "answered",
+            notes=("prompted, not trained",) if prompted else (),
         )
 
     def plan(self, **inputs: Any) -> Any:
@@ -174,10 +170,11 @@ def nothing() -> None:
 def _condensing() -> type[dspy.Signature]:
     """The signature of a call that makes a note of pages."""
     fields: dict[str, Any] = {
+        # What the queries of a turn have in common stands first: the engine computes it once.
+        "reasoning": (str, dspy.InputField(desc="earlier steps, abridged")),
         "query": (str, dspy.InputField(desc="what was searched")),
         "pages": (str, dspy.InputField(desc="what was found")),
-        "reasoning": (str, dspy.InputField(desc="earlier steps, abridged")),
-        "note": (str, dspy.OutputField(desc="what helps")),
+        "note": (str, dspy.OutputField()),
     }
-    made: type[dspy.Signature] = dspy.Signature(fields, _CONDENSE)
+    made: type[dspy.Signature] = dspy.Signature(fields, CONDENSE)
     return made

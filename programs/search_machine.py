@@ -16,7 +16,6 @@ from reasonflow.programs.final_fields import final_fields
 from reasonflow.programs.pages import look, plain
 from reasonflow.programs.query_blocks import (
     END,
-    RESULTS,
     RESULTS_END,
     THINK,
     THINK_END,
@@ -25,13 +24,12 @@ from reasonflow.programs.query_blocks import (
     read_block,
 )
 from reasonflow.programs.retrieval.bounded import Bounded, Found
+from reasonflow.programs.search_prompts import FINAL, results
 from reasonflow.prompts.context import Context
 from reasonflow.prompts.neutralise import specials_of
 from reasonflow.prompts.styles import Style, answer_field
 from reasonflow.runtime.values import Hole, Record
 
-FINAL = "**Final Information**"
-"""What whoever condenses pages writes in front of what counts."""
 NOTHING = "Nothing was found."
 REPEATED = "This was searched before: see the results above."
 SPENT = "No more searches are left: answer with what is known."
@@ -106,6 +104,8 @@ class SearchMachine:
     """Queries of a run, at most; None: as many as its turns ask for."""
     reuse: bool
     """A query that was asked before is answered from the run's own record, instead of with a word that it was."""
+    notes: tuple[str, ...] = ()
+    """What every run record says of the program."""
 
     # A turn ---------------------------------------------------------------------------------------------------------
 
@@ -194,6 +194,8 @@ class SearchMachine:
 
     def read(self, record: Any, log: Log) -> Record:
         """The outputs, with what was searched and the whole text."""
+        for note in self.notes:
+            rf.note(note)
         found = self.so_far(record, log)
         if found[answer_field(self.signature)] is None:
             rf.note(NO_ANSWER)
@@ -216,4 +218,4 @@ class SearchMachine:
 def _results(lines: Sequence[str], before: str) -> str:
     """The block of results behind a query block. before: all in front of it, where a new thought may follow."""
     again = f"{THINK}\n" if THINK in before and not in_thought(before) else ""
-    return f"\n\n{RESULTS}\n" + "\n".join(lines) + f"\n{RESULTS_END}\n\n{again}"
+    return f"\n\n{results(lines)}\n\n{again}"

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from reasonflow.evals.tasks.facts import read_facts
 from reasonflow.evals.tasks.lookups import Lookup, query
 from reasonflow.programs.query_blocks import BEGIN, END, THINK, THINK_END
-from reasonflow.programs.search_machine import FINAL, NOTHING
+from reasonflow.programs.search_machine import NOTHING
+from reasonflow.programs.search_prompts import FINAL
 
 _QUERY = re.compile(r"([a-z]+ [a-z]+)(?: in)? house (\d+)")
 _NAMED = re.compile(r"as many as (?P<name>[a-z]+ [a-z]+) house (?P<house>\d+)")

@@ -1,6 +1,7 @@
 """The suite `search-questions`: the same for given questions with their passages, and models that are told how.
 
-All passages of all questions are one index, so that each question's own stand among those of the others. What counts is
+Worked examples stand in front of each question. All passages of all questions are one index, so that each question's
+own stand among those of the others. What counts is
 token F1, as HotpotQA has it; a run that never searches is worth nothing, whatever it answers.
 """
 
@@ -38,6 +39,7 @@ async def run(setting: Setting) -> Findings:
         max_tokens=MAX_TOKENS,
         score=f1,
         judge=exact_match,
+        prompted=True,
         goals=GOALS,
     )
     found = await measure(setting, lm, hunt)

@@ -44,6 +44,8 @@ class Hunt:
     score: Callable[[Problem, str | None], float] | None = None
     """Of an answer, 0 to 1; None: whether it is right."""
     judge: Judge = exact
+    prompted: bool = False
+    """Whether worked examples stand in front, for a model that is not trained to search."""
     goals: tuple[Goal, ...] = ()
 
     def way(self, arm: str) -> Way:
@@ -52,6 +54,7 @@ class Hunt:
             "signature": f"{', '.join(self.problems[0].inputs)} -> answer",
             "turns": TURNS,
             "sequential": arm == SEQUENTIAL,
+            "prompted": self.prompted,
             "config": {"max_tokens": self.max_tokens},
         }
         program = HybridSearch(retriever=self.index, **settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -16,7 +17,7 @@ from dspy.utils.exceptions import AdapterParseError
 import reasonflow as rf
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.programs.hybrid_search import HybridSearch
-from reasonflow.programs.query_blocks import BEGIN, END, MARKS, RESULTS, RESULTS_END
+from reasonflow.programs.query_blocks import BEGIN, END, MARKS, RESULTS, RESULTS_END, read_block
 from reasonflow.programs.search_machine import NO_ANSWER, NOTHING, REPEATED, SPENT
 
 QUESTION = "Which river runs through the capital of Ardle?"
@@ -72,6 +73,39 @@ def test_a_model_searches_until_it_knows() -> None:
     ]
     assert f"\n\n{RESULTS}\ncapital of Ardle: The capital of Ardle is Brin.\n{RESULTS_END}\n\n" in out.trajectory
     assert out.run.repairs == []
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_model_that_is_not_trained_is_shown_how_and_the_record_says_so(sequential: bool) -> None:
+    model = Model(*HOPS)
+    out = run(model, prompted=True, sequential=sequential)
+    assert out.answer == "the Tay"
+    assert out.run.repairs == ["read: prompted, not trained"]
+    _, *shown = re.split(r"\n\n(?=Who is older|In which country)", model.prompts[0])
+    assert shown[-1].endswith(f"\\boxed{{Norway}}\n\n{QUESTION}")
+    widths = []
+    for example in shown:
+        blocks = [read_block(block) for block in re.findall(rf"{re.escape(BEGIN)}\n.*?{re.escape(END)}", example, re.S)]
+        assert not any(block.fault for block in blocks)
+        assert example.count(RESULTS) == len(blocks)
+        widths.append([len(block.queries) for block in blocks])
+    assert widths == ([[1, 1, 1, 1], [1, 1, 1]] if sequential else [[2, 2], [1, 1, 1]])
+    assert all(prompt.count("**Final Information**\n") == 2 for prompt in model.read)
+
+
+def test_examples_are_demos_that_can_be_replaced() -> None:
+    program = HybridSearch("question -> answer", found_in(PAGES), prompted=True)
+    assert [demo["answer"] for demo in program.search.demos] == ["Ilka Varnay", "Norway"]
+    program.search.demos = []
+    model = Model(*HOPS)
+    with dspy.context(lm=rf.scripted(model, window=32_768)):
+        program(question=QUESTION)
+    assert "Ilka Varnay" not in model.prompts[0]
+
+
+def test_examples_are_for_an_answer_in_a_box() -> None:
+    with pytest.raises(InputError, match="no examples"):
+        HybridSearch("question -> answer: int, reason", found_in(PAGES), prompted=True)
 
 
 def test_every_turn_goes_on_from_the_one_before_token_by_token() -> None:

@@ -11,7 +11,7 @@ from reasonflow.evals.tasks.problems import Item
 from reasonflow.programs.query_blocks import RESULTS, RESULTS_END
 
 _BLOCK = re.compile(rf"{re.escape(RESULTS)}\n(.*?)\n{re.escape(RESULTS_END)}", re.DOTALL)
-_CONDENSING = re.compile(r"## Query [^\n]*\n([^\n]*)\n\n## Pages [^\n]*\n(.*)\n\n## Reasoning", re.DOTALL)
+_CONDENSING = re.compile(r"## Query [^\n]*\n([^\n]*)\n\n## Pages [^\n]*\n(.*)", re.DOTALL)
 
 
 class Player:

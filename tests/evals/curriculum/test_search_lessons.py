@@ -30,7 +30,8 @@ from reasonflow.optimizers.trie_sft.data import Reader
 from reasonflow.programs.hybrid_search import HybridSearch
 from reasonflow.programs.query_blocks import END, RESULTS
 from reasonflow.programs.retrieval.bm25 import BM25
-from reasonflow.programs.search_machine import FINAL, NOTHING
+from reasonflow.programs.search_machine import NOTHING
+from reasonflow.programs.search_prompts import FINAL
 from reasonflow.programs.trajectories import THREADWEAVER
 from tests.evals.curriculum.search_player import Player, solved
 
@@ -164,7 +165,7 @@ def test_notes_are_what_the_pages_say() -> None:
     for row in notes:
         prompt, answer = EMBEDDED.decode(row["prompt"]), EMBEDDED.decode(row["units"][0]["completion"])
         query = prompt.partition("(what was searched)\n")[2].partition("\n")[0]
-        pages = prompt.partition("(what was found)\n")[2].partition("\n\n## Reasoning")[0]
+        pages = prompt.partition("(what was found)\n")[2].partition("<|im_end|>")[0]
         assert answer == condensed(note_in(pages, query)) + END_OF_TURN
         assert 1 <= pages.count("Page ") <= 5
         nothing += answer.endswith(f"{NOTHING}{END_OF_TURN}")

@@ -92,7 +92,7 @@ QUESTIONS = [
 def reader(prompt: str, seed: int | None, index: int) -> str:
     if "Read the pages" in prompt:
         return "Tay" if "runs through Corm." in prompt else "Brin"
-    if RESULTS not in prompt:
+    if RESULTS not in prompt.rpartition("?")[2]:  # behind the examples
         return f"{BEGIN}\nCorm\n{END}" if "Corm" in prompt else f"{BEGIN}\nmill\n{END}"
     return r"\boxed{Tay}" if "Corm" in prompt else r"\boxed{Brin}"
 
