@@ -19,7 +19,7 @@ from reasonflow.backends.protocol import Tokens
 from reasonflow.evals.curriculum.embedded import EMBEDDED, Problems
 from reasonflow.evals.curriculum.search_pages import pages_about
 from reasonflow.evals.curriculum.searching import askings, condensed, note_in, note_of, turn
-from reasonflow.evals.tasks.chance import pick
+from reasonflow.evals.tasks.chance import pick, shuffle
 from reasonflow.evals.tasks.lookups import Lookup
 from reasonflow.evals.tasks.problems import Item
 from reasonflow.language.program import trace
@@ -43,6 +43,8 @@ SEARCHED = {
     "search,missing=0": 0.04,
 }  # fmt: skip
 """Share of each mix; the last leaves nothing out, and is solved without a search."""
+_NOTES = 2
+"""Of a trajectory: of many searches alike, few tell the model anything about the others."""
 _LOST = 0.15
 """Share of problems of which one search finds nothing when it is first asked for."""
 
@@ -141,7 +143,7 @@ def searcher(sequential: bool) -> Searcher:
 
 
 def search_rows(seed: int) -> Iterator[Row]:
-    """Without end: of each problem a trajectory in each form, and a note that each of them takes."""
+    """Without end: of each problem a trajectory in each form, and some of the notes that each of them takes."""
     random = Random(f"search/{seed}")
     draw, forms = Problems(SEARCHED, random, seed), (searcher(False), searcher(True))
     while True:
@@ -152,8 +154,10 @@ def search_rows(seed: int) -> Iterator[Row]:
         trajectories = [form.trajectory(found, solution, lost) for form in forms]
         yield from (trajectory.row for trajectory in trajectories)
         for form, trajectory in zip(forms, trajectories, strict=True) if hops else ():
-            asked = pick(random, trajectory.asked)
-            yield form.note(asked, pages_about(found.lookups, asked.query, random))
+            every = list(trajectory.asked)
+            shuffle(random, every)
+            for asked in every[:_NOTES]:
+                yield form.note(asked, pages_about(found.lookups, asked.query, random))
 
 
 def notes_of(lookups: tuple[Lookup, ...]) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from reasonflow.programs.search_machine import NOTHING
 from reasonflow.programs.search_prompts import FINAL
 
 _QUERY = re.compile(r"([a-z]+ [a-z]+)(?: in)? house (\d+)")
-_NAMED = re.compile(r"as many as (?P<name>[a-z]+ [a-z]+) house (?P<house>\d+)")
+_STATES = re.compile(r"[a-z]+ [a-z]+ = (?:(?P<value>\d+)|(?P<name>[a-z]+ [a-z]+) house (?P<house>\d+))")
 
 
 def turn(lookups: Iterable[Lookup], notes: Mapping[str, str], solution: str, *, sequential: bool) -> str:
@@ -43,19 +43,23 @@ def askings(name: str, house: int) -> tuple[str, str]:
 
 
 def note_in(pages: str, asked: str) -> str:
-    """The shortest note that pages give to a query: a number, or what to ask next; `NOTHING` where they do not help."""
+    """The note that pages give to a query, or `NOTHING`: an item and its number, or what to ask next.
+
+    The item stands in front as it does in a solution: what a model has just written it finds again in the pages.
+    """
     found = _QUERY.fullmatch(asked)
     sought = (found[1], int(found[2])) if found else None
-    return next((_note(fact.gives) for fact in read_facts(pages) if (fact.name, fact.house) == sought), NOTHING)
+    facts = (fact for fact in read_facts(pages) if (fact.name, fact.house) == sought)
+    return next((_note(fact.name, fact.gives) for fact in facts), NOTHING)
 
 
 def note_of(hop: Lookup) -> str:
     """The same of pages that hold its fact."""
-    return _note(hop.value if hop.next is None else (hop.next.name, hop.next.house))
+    return _note(hop.name, hop.value if hop.next is None else (hop.next.name, hop.next.house))
 
 
-def _note(gives: int | tuple[str, int]) -> str:
-    return str(gives) if isinstance(gives, int) else f"as many as {query(*gives)}"
+def _note(name: str, gives: int | tuple[str, int]) -> str:
+    return f"{name} = {gives if isinstance(gives, int) else query(*gives)}"
 
 
 def condensed(note: str) -> str:
@@ -76,11 +80,10 @@ def _follow(name: str, house: int, notes: Mapping[str, str]) -> _Way:
     while True:
         first, again = askings(name, house)
         asked = again if notes.get(first) == NOTHING else first
-        note = notes.get(asked, NOTHING)
-        if note.isdecimal():
-            return _Way(f"{thought} = {note}", "")
-        named = _NAMED.fullmatch(note)
-        if named is None:
+        states = _STATES.fullmatch(notes.get(asked, NOTHING))
+        if states is None:
             return _Way(thought, asked)
-        name, house = named["name"], int(named["house"])
+        if states["value"]:
+            return _Way(f"{thought} = {states['value']}", "")
+        name, house = states["name"], int(states["house"])
         thought = f"{thought} = {name}"

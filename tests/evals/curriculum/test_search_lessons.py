@@ -147,7 +147,7 @@ def test_rows_are_read_as_tries_and_teach_the_models_own_turns_alone() -> None:
 
 
 def test_both_forms_are_taught_alike() -> None:
-    rows = drawn(80)
+    rows = drawn(100)
     parallel = [row for row in rows if "several" in kind(row)]
     sequential = [row for row in rows if "one" in kind(row)]
     assert len(parallel) == len(sequential) > 15

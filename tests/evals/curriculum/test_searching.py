@@ -11,7 +11,7 @@ from reasonflow.programs.search_machine import NOTHING
 
 CUPS = Lookup("red cups", 4821, 386, Lookup("silver dolls", 50917, 386))
 FORKS = Lookup("thin forks", 770123, 41)
-DOLLS = "as many as silver dolls house 50917"
+DOLLS = "red cups = silver dolls house 50917"
 
 
 def test_a_first_turn_asks_for_all_that_is_missing_or_for_the_first() -> None:
@@ -25,7 +25,7 @@ def test_a_first_turn_asks_for_all_that_is_missing_or_for_the_first() -> None:
 
 @pytest.mark.parametrize("sequential", [False, True])
 def test_a_note_that_names_another_house_is_followed_at_once(sequential: bool) -> None:
-    notes = {"red cups house 4821": DOLLS, "thin forks house 770123": "41"}
+    notes = {"red cups house 4821": DOLLS, "thin forks house 770123": "thin forks = 41"}
     if sequential:
         del notes["thin forks house 770123"]
     assert turn((CUPS, FORKS), notes, "x", sequential=sequential) == (
@@ -38,14 +38,18 @@ def test_what_gave_nothing_is_asked_in_other_words() -> None:
     queries = read_block(turn((CUPS, FORKS), notes, "x", sequential=False)).queries
     assert queries == ("red cups in house 4821", "thin forks in house 770123")
     assert queries[0] in askings("red cups", 4821)
-    again = {"red cups in house 4821": DOLLS, "silver dolls house 50917": "386", "thin forks in house 770123": "41"}
+    again = {
+        "red cups in house 4821": DOLLS,
+        "silver dolls house 50917": "silver dolls = 386",
+        "thin forks in house 770123": "thin forks = 41",
+    }
     assert turn((CUPS, FORKS), notes | again, "x", sequential=False) == (
         "red cups = silver dolls = 386, thin forks = 41\n</think>\nx"
     )
 
 
 def test_values_are_those_of_the_notes_not_of_the_problem() -> None:
-    assert "thin forks = 7\n" in turn((FORKS,), {"thin forks house 770123": "7"}, "x", sequential=False)
+    assert "thin forks = 7\n" in turn((FORKS,), {"thin forks house 770123": "thin forks = 7"}, "x", sequential=False)
 
 
 def test_where_nothing_is_missing_it_is_solved_at_once() -> None:
@@ -65,7 +69,7 @@ PAGES = (
     [
         ("red cups house 4821", DOLLS),
         ("red cups in house 4821", DOLLS),
-        ("red plums house 4821", "12"),
+        ("red plums house 4821", "red plums = 12"),
         ("blue cups house 4821", NOTHING),
         ("thin forks house 770123", NOTHING),
         ("silver dolls house 50917", NOTHING),
@@ -79,4 +83,4 @@ def test_a_note_says_what_the_fact_says_and_nothing_else(asked: str, note: str) 
 
 def test_notes_of_facts_are_those_of_pages_that_hold_them() -> None:
     assert note_of(CUPS) == DOLLS
-    assert note_of(FORKS) == "41"
+    assert note_of(FORKS) == "thin forks = 41"
