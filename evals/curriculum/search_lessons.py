@@ -18,7 +18,7 @@ from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.protocol import Tokens
 from reasonflow.evals.curriculum.embedded import EMBEDDED, Problems
 from reasonflow.evals.curriculum.search_pages import pages_about
-from reasonflow.evals.curriculum.searching import askings, condensed, note_in, note_of, turn
+from reasonflow.evals.curriculum.searching import askings, condensed, note_of, reading, turn
 from reasonflow.evals.tasks.chance import pick, shuffle
 from reasonflow.evals.tasks.lookups import Lookup
 from reasonflow.evals.tasks.problems import Item
@@ -124,7 +124,7 @@ class Searcher:
     def note(self, asked: Asked, passages: list[Passage]) -> Row:
         """Pages are read for a query."""
         pages = as_text(asked.query, _found(*passages))
-        unit = Unit(self.condensing(asked, pages), self._tokenizer.encode(condensed(note_in(pages, asked.query))))
+        unit = Unit(self.condensing(asked, pages), self._tokenizer.encode(reading(pages, asked.query)))
         return row_of((Unit(unit.context, unit.completion + EMBEDDED.stop[:1]),))
 
     def condensing(self, asked: Asked, pages: str) -> Tokens:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from reasonflow.evals.tasks.facts import read_facts
+from reasonflow.evals.tasks.facts import Fact, read_facts
 from reasonflow.evals.tasks.lookups import Lookup, query
 from reasonflow.programs.query_blocks import BEGIN, END, THINK, THINK_END
 from reasonflow.programs.search_machine import NOTHING
@@ -43,23 +43,42 @@ def askings(name: str, house: int) -> tuple[str, str]:
 
 
 def note_in(pages: str, asked: str) -> str:
-    """The note that pages give to a query, or `NOTHING`: an item and its number, or what to ask next.
+    """The note that pages give to a query, or `NOTHING`: an item and its number, or what to ask next."""
+    return next((_note(fact) for fact in read_facts(pages) if _is_sought(fact, asked)), NOTHING)
 
-    The item stands in front as it does in a solution: what a model has just written it finds again in the pages.
+
+def reading(pages: str, asked: str) -> str:
+    """How a model comes to its note: it copies what pages say of the house, up to the sentence that was asked for.
+
+    What it copies next is the next sentence, and what it has copied it holds against the query: to find in one look
+    what has both words of a name and not one of them is far harder to learn.
     """
+    lines: list[str] = []
+    for page in pages.split("\n\n"):
+        title, _, text = page.partition("\n")
+        lines.append(title)
+        if not asked.endswith(title.partition(": ")[2]):
+            continue  # of another house
+        sentences = [f"{sentence.rstrip('.')}." for sentence in text.split(". ")]
+        places = [place for place, each in enumerate(sentences, 1) if note_in(each, asked) != NOTHING]
+        lines.append(" ".join(sentences[: places[0] if places else None]))
+        if places:
+            break
+    return "\n".join((*lines, condensed(note_in(pages, asked))))
+
+
+def _is_sought(fact: Fact, asked: str) -> bool:
     found = _QUERY.fullmatch(asked)
-    sought = (found[1], int(found[2])) if found else None
-    facts = (fact for fact in read_facts(pages) if (fact.name, fact.house) == sought)
-    return next((_note(fact.name, fact.gives) for fact in facts), NOTHING)
+    return found is not None and (fact.name, str(fact.house)) == found.groups()
 
 
 def note_of(hop: Lookup) -> str:
     """The same of pages that hold its fact."""
-    return _note(hop.name, hop.value if hop.next is None else (hop.next.name, hop.next.house))
+    return _note(Fact(hop.name, hop.house, hop.value if hop.next is None else (hop.next.name, hop.next.house)))
 
 
-def _note(name: str, gives: int | tuple[str, int]) -> str:
-    return f"{name} = {gives if isinstance(gives, int) else query(*gives)}"
+def _note(fact: Fact) -> str:
+    return f"{fact.name} = {fact.gives if isinstance(fact.gives, int) else query(*fact.gives)}"
 
 
 def condensed(note: str) -> str:

@@ -42,12 +42,12 @@ def sentence(lookup: Lookup, random: Random) -> str:
 
 
 def read_facts(text: str) -> Iterator[Fact]:
-    """Every fact that a text says, in any order. Other sentences are passed over."""
-    for pattern in _PATTERNS:
-        for match in pattern.finditer(text):
-            found = match.groupdict()
-            gives = int(found["value"]) if "value" in found else (found["other"], int(found["there"]))
-            yield Fact(found["name"], int(found["house"]), gives)
+    """Every fact that a text says, in order. Other sentences are passed over."""
+    matches = (match for pattern in _PATTERNS for match in pattern.finditer(text))
+    for match in sorted(matches, key=lambda match: match.start()):
+        found = match.groupdict()
+        gives = int(found["value"]) if "value" in found else (found["other"], int(found["there"]))
+        yield Fact(found["name"], int(found["house"]), gives)
 
 
 _PATTERNS = tuple(

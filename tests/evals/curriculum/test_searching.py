@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reasonflow.evals.curriculum.searching import askings, condensed, note_in, note_of, turn
+from reasonflow.evals.curriculum.searching import askings, condensed, note_in, note_of, reading, turn
 from reasonflow.evals.tasks.lookups import Lookup
 from reasonflow.programs.query_blocks import BEGIN, END, read_block
 from reasonflow.programs.search_machine import NOTHING
@@ -84,3 +84,20 @@ def test_a_note_says_what_the_fact_says_and_nothing_else(asked: str, note: str) 
 def test_notes_of_facts_are_those_of_pages_that_hold_them() -> None:
     assert note_of(CUPS) == DOLLS
     assert note_of(FORKS) == "thin forks = 41"
+
+
+@pytest.mark.parametrize(
+    ("asked", "copied"),
+    [
+        ("red plums house 4821", "Page 1: house 4822\nPage 2: house 4821\nThere are 12 red plums in house 4821."),
+        ("blue cups house 4822", f"{PAGES.partition(chr(10) * 2)[0]}"),
+        (
+            "old plums house 12",
+            "Page 1: house 4822\nPage 2: house 4821\nPage 3: house 12\n"
+            "In house 12 there are as many old pies as thin forks in house 770123.",
+        ),
+        ("How many cups?", "Page 1: house 4822\nPage 2: house 4821\nPage 3: house 12"),
+    ],
+)
+def test_a_reading_copies_what_stands_before_the_fact_and_ends_with_it(asked: str, copied: str) -> None:
+    assert reading(PAGES, asked) == f"{copied}\n{condensed(note_in(PAGES, asked))}"

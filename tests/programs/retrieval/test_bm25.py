@@ -337,3 +337,15 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_a_digest_is_of_what_was_indexed(tmp_path: Path) -> None:
     BM25.build(iter(ROWS), tmp_path)
     assert json.loads((tmp_path / "manifest.json").read_text())["source"] == sources.digest(ROWS)
+
+
+def test_jax_is_not_started(tmp_path: Path) -> None:
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "__init__.py").write_text("print('started')")
+    (tmp_path / "jax" / "lax.py").write_text("def top_k(scores, k): ...")
+    of = f"BM25.of([{{'text': 'a mill'}}, {{'text': 'a river'}}], {str(tmp_path / 'index')!r})"
+    script = f"from reasonflow.programs.retrieval import BM25; {of}; import jax"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "started\n"), done.stderr
