@@ -35,9 +35,9 @@ GPU_UTILIZATION = 0.9
 GPU_COMPILATION = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
 """CUDA graphs without torch.compile: 20 s to the first answer instead of 111 s, decoding within 5 %. Only of steps that
 decode alone. With mode FULL, which has graphs of all steps, 258 of 300 threaded runs of the built-in model were right
-on an H200; with this one 285 of the same, and 285 with breakable piecewise graphs. By its source FlashAttention 3 leaves
-the causal mask out of a graph that is captured with one token a request, where heads are not 65 to 128 wide; a short
-prompt behind a cached prefix is replayed with it."""
+on an H200; with this one 285 of the same, and 285 with breakable piecewise graphs. By its source FlashAttention 3
+leaves the causal mask out of a graph that is captured with one token a request, where heads are not 65 to 128 wide; a
+short prompt behind a cached prefix is replayed with it."""
 
 _OURS = frozenset({"model", "disable_log_stats", "skip_tokenizer_init"})
 """Engine arguments this backend depends on."""
