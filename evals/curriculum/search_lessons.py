@@ -43,7 +43,7 @@ SEARCHED = {
     "search,missing=0": 0.04,
 }  # fmt: skip
 """Share of each mix; the last leaves nothing out, and is solved without a search."""
-_NOTES = 2
+_NOTES = 4
 """Of a trajectory: of many searches alike, few tell the model anything about the others."""
 _LOST = 0.15
 """Share of problems of which one search finds nothing when it is first asked for."""

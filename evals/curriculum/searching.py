@@ -60,11 +60,12 @@ def reading(pages: str, asked: str) -> str:
         if not asked.endswith(title.partition(": ")[2]):
             continue  # of another house
         sentences = [f"{sentence.rstrip('.')}." for sentence in text.split(". ")]
-        places = [place for place, each in enumerate(sentences, 1) if note_in(each, asked) != NOTHING]
-        lines.append(" ".join(sentences[: places[0] if places else None]))
-        if places:
-            break
-    return "\n".join((*lines, condensed(note_in(pages, asked))))
+        notes = [note_in(sentence, asked) for sentence in sentences]
+        found = next((place for place, note in enumerate(notes) if note != NOTHING), None)
+        if found is not None:
+            return "\n".join((*lines, " ".join(sentences[: found + 1]), condensed(notes[found])))
+        lines.append(" ".join(sentences))
+    return "\n".join((*lines, condensed(NOTHING)))
 
 
 def _is_sought(fact: Fact, asked: str) -> bool:

@@ -1,8 +1,8 @@
 """The suite `search-questions`: the same for given questions with their passages, and models that are told how.
 
 Worked examples stand in front of each question. All passages of all questions are one index, so that each question's
-own stand among those of the others. What counts is
-token F1, as HotpotQA has it; a run that never searches is worth nothing, whatever it answers.
+own stand among those of the others. What counts is token F1, as HotpotQA has it; a run that never searches is worth
+nothing, whatever it answers.
 """
 
 from __future__ import annotations
