@@ -16,6 +16,8 @@ from reasonflow.programs.query_blocks import BEGIN, END, THINK, THINK_END
 from reasonflow.programs.search_machine import NOTHING
 from reasonflow.programs.search_prompts import FINAL
 
+_FITS, _DIFFERS = "fit", "differ"
+"""What is said of an item that a page names: right behind it, where both of its words are near."""
 _QUERY = re.compile(r"([a-z]+ [a-z]+)(?: in)? house (\d+)")
 _STATES = re.compile(r"[a-z]+ [a-z]+ = (?:(?P<value>\d+)|(?P<name>[a-z]+ [a-z]+) house (?P<house>\d+))")
 
@@ -50,8 +52,8 @@ def note_in(pages: str, asked: str) -> str:
 def reading(pages: str, asked: str) -> str:
     """How a model comes to its note: it copies what pages say of the house, up to the sentence that was asked for.
 
-    What it copies next is the next sentence, and what it has copied it holds against the query: to find in one look
-    what has both words of a name and not one of them is far harder to learn.
+    Behind each sentence stands its item once more, and whether it is the one. Without that the first word of a name
+    alone decided, and 80 % of notes were right instead of 96 %.
     """
     lines: list[str] = []
     for page in pages.split("\n\n"):
@@ -59,12 +61,12 @@ def reading(pages: str, asked: str) -> str:
         lines.append(title)
         if not asked.endswith(title.partition(": ")[2]):
             continue  # of another house
-        sentences = [f"{sentence.rstrip('.')}." for sentence in text.split(". ")]
-        notes = [note_in(sentence, asked) for sentence in sentences]
-        found = next((place for place, note in enumerate(notes) if note != NOTHING), None)
-        if found is not None:
-            return "\n".join((*lines, " ".join(sentences[: found + 1]), condensed(notes[found])))
-        lines.append(" ".join(sentences))
+        for sentence in text.replace(". ", ".\n").split("\n"):
+            note = note_in(sentence, asked)
+            verdict = _DIFFERS if note == NOTHING else _FITS
+            lines += [sentence, *(f"{fact.name} {verdict}" for fact in read_facts(sentence))]
+            if note != NOTHING:
+                return "\n".join((*lines, condensed(note)))
     return "\n".join((*lines, condensed(NOTHING)))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import cache
 from itertools import cycle
 from pathlib import Path
@@ -28,6 +28,8 @@ from reasonflow.programs.retrieval.passages import Passage
 
 Place: TypeAlias = tuple[str, int]
 """An item and a house."""
+Kind: TypeAlias = Callable[[Lookup, Random], Place]
+"""A place that is not the fact's, and looks like it."""
 
 _NAMED = 0.3
 """Share of look-alikes that name another house in place of a number."""
@@ -81,10 +83,15 @@ def about(fact: Lookup, taken: Container[Place], random: Random) -> tuple[str, s
     return f"house {fact.house}", " ".join(sentences)
 
 
-def look_alike(fact: Lookup, taken: Container[Place], random: Random) -> tuple[str, str]:
-    """Title and text of a passage that could be taken for one about the fact. It is true, and says nothing taken."""
+def look_alike(
+    fact: Lookup, taken: Container[Place], random: Random, kinds: Sequence[Kind] | None = None
+) -> tuple[str, str]:
+    """Title and text of a passage that could be taken for one about the fact. It is true, and says nothing taken.
+
+    kinds: of the place that it is about, one by chance; None: all there are.
+    """
     while True:
-        name, house = pick(random, (_elsewhere, _beside, _digit, _word))(fact, random)
+        name, house = pick(random, kinds or _KINDS)(fact, random)
         if (name, house) != (fact.name, fact.house) and (name, house) not in taken:
             return about(_any_fact(name, house, random), taken, random)
 
@@ -111,12 +118,15 @@ def _digit(fact: Lookup, random: Random) -> Place:
     return fact.name, int("".join(digits))
 
 
-def _word(fact: Lookup, random: Random) -> Place:
-    """One word of the item, and another one of another item."""
+def one_word(fact: Lookup, random: Random) -> Place:
+    """One word of the item, and another one of another item, in the same house."""
     first, second = fact.name.split()
     lexicon = _lexicon(fact.name)
     names = (f"{first} {pick(random, lexicon.seconds)}", f"{pick(random, lexicon.firsts)} {second}")
     return pick(random, names), fact.house
+
+
+_KINDS: tuple[Kind, ...] = (_elsewhere, _beside, _digit, one_word)
 
 
 def _stated(name: str, house: int) -> Lookup:

@@ -23,7 +23,7 @@ from reasonflow.evals.curriculum.search_pages import pages_about
 from reasonflow.evals.curriculum.searching import condensed, note_in, reading
 from reasonflow.evals.curriculum.vocabulary import END_OF_TURN, SIZE
 from reasonflow.evals.tasks.corpus import corpus
-from reasonflow.evals.tasks.facts import NAMED, STATED
+from reasonflow.evals.tasks.facts import NAMED, STATED, read_facts
 from reasonflow.evals.tasks.grading import grade
 from reasonflow.evals.tasks.lexicon import LEXICONS
 from reasonflow.evals.tasks.lookups import decomposed, rounds
@@ -149,7 +149,7 @@ def test_rows_are_read_as_tries_and_teach_the_models_own_turns_alone() -> None:
 
 
 def test_both_forms_are_taught_alike() -> None:
-    rows = drawn(100)
+    rows = drawn(200)
     sequential = [row for row in rows if "one" in kind(row)]
     parallel = [row for row in rows if "several" in kind(row)][: len(sequential)]  # the last problem may be cut
     assert len(parallel) == len(sequential) > 15
@@ -157,7 +157,7 @@ def test_both_forms_are_taught_alike() -> None:
         assert problem_of(many) == problem_of(one)
         assert solution_of(many) == solution_of(one)
         assert len(many["units"]) <= len(one["units"])
-    assert 1 in {len(row["units"]) for row in drawn(400) if "several" in kind(row)}, "some miss nothing"
+    assert 1 in {len(row["units"]) for row in drawn(800) if "several" in kind(row)}, "some miss nothing"
 
 
 def test_notes_are_what_the_pages_say() -> None:
@@ -187,12 +187,25 @@ def test_the_fact_stands_on_any_page() -> None:
     assert places[0] > 100
 
 
+def test_pages_hold_items_with_one_of_the_two_words_often_and_either_word() -> None:
+    found = ITEMS[0]
+    hop = found.lookups[0]
+    first, second = hop.name.split()
+    firsts = seconds = 0
+    for seed in range(200):
+        pages = pages_about(found.lookups, hop.query, Random(seed))
+        names = {read.name for page in pages for read in read_facts(page.text) if read.house == hop.house}
+        firsts += any(name.split()[0] == first for name in names - {hop.name})
+        seconds += any(name.split()[1] == second for name in names - {hop.name})
+    assert min(firsts, seconds) > 60
+
+
 def test_equal_seeds_give_equal_rows_and_others_do_not() -> None:
     assert drawn(8) == drawn(8) != list(islice(search_rows(1), 8))
 
 
 def test_words_are_a_token_each() -> None:
-    fixed = (FINAL, NOTHING, "Page", *(re.sub(r"\{\w+\}", "", form) for form in (*STATED, *NAMED)))
+    fixed = (FINAL, NOTHING, "Page", "fit", "differ", *(re.sub(r"\{\w+\}", "", form) for form in (*STATED, *NAMED)))
     spelled = {EMBEDDED.decode([token]) for between in " \n" for token in TOKENIZER.encode(between.join(fixed))}
     words = {word for lexicon in LEXICONS.values() for word in (*lexicon.firsts, *lexicon.seconds)}
     for row in drawn(40):

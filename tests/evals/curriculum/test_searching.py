@@ -86,18 +86,32 @@ def test_notes_of_facts_are_those_of_pages_that_hold_them() -> None:
     assert note_of(FORKS) == "thin forks = 41"
 
 
+BEFORE = "Page 1: house 4822\nPage 2: house 4821"
+
+
 @pytest.mark.parametrize(
-    ("asked", "copied"),
+    ("asked", "read"),
     [
-        ("red plums house 4821", "Page 1: house 4822\nPage 2: house 4821\nThere are 12 red plums in house 4821."),
-        ("blue cups house 4822", f"{PAGES.partition(chr(10) * 2)[0]}"),
+        ("red plums house 4821", f"{BEFORE}\nThere are 12 red plums in house 4821.\nred plums fit"),
+        (
+            "red cups in house 4821",
+            f"{BEFORE}\nThere are 12 red plums in house 4821.\nred plums differ\n"
+            "The red cups of house 4821 are as many as the silver dolls of house 50917.\nred cups fit",
+        ),
+        (
+            "blue cups house 4822",
+            "Page 1: house 4822\nIn house 4822 there are 7 red cups.\nred cups differ\n"
+            "The blue cups of house 4822 are 3.\nblue cups fit",
+        ),
         (
             "old plums house 12",
-            "Page 1: house 4822\nPage 2: house 4821\nPage 3: house 12\n"
-            "In house 12 there are as many old pies as thin forks in house 770123.",
+            f"{BEFORE}\nPage 3: house 12\n"
+            "In house 12 there are as many old pies as thin forks in house 770123.\nold pies differ",
         ),
-        ("How many cups?", "Page 1: house 4822\nPage 2: house 4821\nPage 3: house 12"),
+        ("How many cups?", f"{BEFORE}\nPage 3: house 12"),
     ],
 )
-def test_a_reading_copies_what_stands_before_the_fact_and_ends_with_it(asked: str, copied: str) -> None:
-    assert reading(PAGES, asked) == f"{copied}\n{condensed(note_in(PAGES, asked))}"
+def test_a_reading_holds_each_sentence_of_the_house_against_the_query_and_ends_with_the_fact(
+    asked: str, read: str
+) -> None:
+    assert reading(PAGES, asked) == f"{read}\n{condensed(note_in(PAGES, asked))}"

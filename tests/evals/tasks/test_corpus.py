@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from reasonflow.errors import InputError
-from reasonflow.evals.tasks.corpus import cli, corpus, facts_of, look_alike, main
+from reasonflow.evals.tasks.corpus import cli, corpus, facts_of, look_alike, main, one_word
 from reasonflow.evals.tasks.facts import Fact, read_facts, sentence
 from reasonflow.evals.tasks.lookups import Lookup, held_in
 from reasonflow.evals.tasks.problems import parse_source
@@ -87,6 +87,19 @@ def test_look_alikes_are_of_every_kind() -> None:
             alike = any(len(set(name.split()) & {"red", "cups"}) == 1 for name in names)
             kinds["a word" if alike else "another item"] += 1
     assert min(kinds[kind] for kind in ("a digit", "another house", "a word", "another item")) > 60
+
+
+def test_a_look_alike_can_be_of_a_kind_that_is_named() -> None:
+    fact = Lookup("red cups", 4821, held_in(4821, "red cups"))
+    firsts = 0
+    for seed in range(100):
+        name, house = one_word(fact, Random(seed))
+        firsts += name.startswith("red ")
+        assert house == 4821
+        title, text = look_alike(fact, {("red cups", 4821)}, Random(seed), (one_word,))
+        assert title == "house 4821"
+        assert any(len(set(read.name.split()) & {"red", "cups"}) == 1 for read in read_facts(text))
+    assert 30 < firsts < 70
 
 
 def test_equal_arguments_give_equal_passages_and_other_seeds_do_not() -> None:
