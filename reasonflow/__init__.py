@@ -4,6 +4,7 @@
 from reasonflow.backends.bridge import openai, scripted, vllm
 from reasonflow.backends.dspy_lm_engines import hosted
 from reasonflow.errors import ReasonFlowError
+from reasonflow.gates.gate import Gate
 from reasonflow.language.artifact import load
 from reasonflow.language.call_sites import Generate
 from reasonflow.language.choices import Choice
@@ -52,6 +53,7 @@ __all__ = [
     "ChainOfThought",
     "Choice",
     "Continue",
+    "Gate",
     "Generate",
     "HybridSearch",
     "PlannedSearch",

@@ -18,12 +18,15 @@ from reasonflow.programs.search_prompts import FINAL
 
 _FITS, _DIFFERS = "fit", "differ"
 """What is said of an item that a page names: right behind it, where both of its words are near."""
-_QUERY = re.compile(r"([a-z]+ [a-z]+)(?: in)? house (\d+)")
+UNKNOWN = "\\boxed{unknown}"
+_QUERY = re.compile(r"([a-z]+ [a-z]+)(?: in| of)? house (\d+)")
 _STATES = re.compile(r"[a-z]+ [a-z]+ = (?:(?P<value>\d+)|(?P<name>[a-z]+ [a-z]+) house (?P<house>\d+))")
 
 
 def turn(lookups: Iterable[Lookup], notes: Mapping[str, str], solution: str, *, sequential: bool) -> str:
     """The next text: the queries that can be asked by now, or the solution where none is left.
+
+    It gives up where something was not found in any words: `UNKNOWN` is the answer.
 
     lookups: of the problem, in the order of its text. Behind the first in each chain nothing is known but by notes.
     notes: query to what came of it, so far. A first turn opens its thought, later ones find it open. sequential: one
@@ -32,6 +35,8 @@ def turn(lookups: Iterable[Lookup], notes: Mapping[str, str], solution: str, *, 
     ways = [_follow(lookup.name, lookup.house, notes) for lookup in lookups]
     if not ways:
         return solution
+    if lost := [way.thought for way in ways if way.lost]:
+        return f"{', '.join(lost)}\n{THINK_END}\n{UNKNOWN}"
     asked = [way for way in ways if way.query][: 1 if sequential else None]
     thought = ", ".join(way.thought for way in asked or ways)
     head = "" if notes else f"{THINK}\n"
@@ -39,9 +44,9 @@ def turn(lookups: Iterable[Lookup], notes: Mapping[str, str], solution: str, *, 
     return f"{head}{thought}\n{THINK_END}\n" + (f"{BEGIN}\n{queries}\n{END}" if asked else solution)
 
 
-def askings(name: str, house: int) -> tuple[str, str]:
-    """A query, and the same in other words, for where the first finds nothing."""
-    return query(name, house), f"{name} in house {house}"
+def askings(name: str, house: int) -> tuple[str, ...]:
+    """A query, and the same in other words, for where those before find nothing."""
+    return query(name, house), f"{name} in house {house}", f"{name} of house {house}"
 
 
 def note_in(pages: str, asked: str) -> str:
@@ -95,13 +100,16 @@ class _Way(NamedTuple):
     thought: str
     query: str
     """What to ask next; empty at its end."""
+    lost: bool = False
+    """Whether it was asked for in all words, and not found."""
 
 
 def _follow(name: str, house: int, notes: Mapping[str, str]) -> _Way:
     thought = name
     while True:
-        first, again = askings(name, house)
-        asked = again if notes.get(first) == NOTHING else first
+        asked = next((words for words in askings(name, house) if notes.get(words) != NOTHING), "")
+        if not asked:
+            return _Way(f"{thought} unknown", "", lost=True)
         states = _STATES.fullmatch(notes.get(asked, NOTHING))
         if states is None:
             return _Way(thought, asked)

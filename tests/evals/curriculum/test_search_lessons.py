@@ -20,7 +20,7 @@ from reasonflow.backends.scripted import ScriptedBackend
 from reasonflow.evals.curriculum.embedded import EMBEDDED
 from reasonflow.evals.curriculum.search_lessons import Row, search_rows, searcher
 from reasonflow.evals.curriculum.search_pages import pages_about
-from reasonflow.evals.curriculum.searching import condensed, note_in, reading
+from reasonflow.evals.curriculum.searching import UNKNOWN, askings, condensed, note_in, reading
 from reasonflow.evals.curriculum.vocabulary import END_OF_TURN, SIZE
 from reasonflow.evals.tasks.corpus import corpus
 from reasonflow.evals.tasks.facts import NAMED, STATED, read_facts
@@ -30,7 +30,7 @@ from reasonflow.evals.tasks.lookups import decomposed, rounds
 from reasonflow.evals.tasks.problems import item, parse_source
 from reasonflow.optimizers.trie_sft.data import Reader
 from reasonflow.programs.hybrid_search import HybridSearch
-from reasonflow.programs.query_blocks import END, RESULTS
+from reasonflow.programs.query_blocks import END, RESULTS, THINK_END
 from reasonflow.programs.retrieval.bm25 import BM25
 from reasonflow.programs.search_machine import NOTHING
 from reasonflow.programs.search_prompts import FINAL
@@ -116,11 +116,21 @@ def test_what_gave_nothing_is_asked_again_in_both_forms() -> None:
     found = next(each for each in ITEMS if len(each.lookups) > 2)
     lost = found.lookups[1].query
     for sequential in (False, True):
-        trajectory = searcher(sequential).trajectory(found, solved(found), lost)
+        trajectory = searcher(sequential).trajectory(found, solved(found), [lost])
         assert f"\n{lost}: {NOTHING}\n" in trajectory.text
         again = lost.replace(" house", " in house")
         assert [asked.query for asked in trajectory.asked].count(again) == 1
         assert grade(found.content, trajectory.text).share == 1
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_what_is_found_in_no_words_ends_the_search_with_an_unknown_answer(sequential: bool) -> None:
+    found = next(each for each in ITEMS if len(each.lookups) > 2)
+    words = askings(found.lookups[1].name, found.lookups[1].house)
+    trajectory = searcher(sequential).trajectory(found, solved(found), words)
+    assert [asked.query for asked in trajectory.asked if asked.query in words] == list(words)
+    assert trajectory.text.endswith(f"{found.lookups[1].name} unknown\n{THINK_END}\n{UNKNOWN}")
+    assert grade(found.content, trajectory.text).share == 0
 
 
 def drawn(count: int) -> list[Row]:
@@ -205,7 +215,8 @@ def test_equal_seeds_give_equal_rows_and_others_do_not() -> None:
 
 
 def test_words_are_a_token_each() -> None:
-    fixed = (FINAL, NOTHING, "Page", "fit", "differ", *(re.sub(r"\{\w+\}", "", form) for form in (*STATED, *NAMED)))
+    fixed = [FINAL, NOTHING, UNKNOWN, "Page", "fit", "differ", "in", "of"]
+    fixed += (re.sub(r"\{\w+\}", "", form) for form in (*STATED, *NAMED))
     spelled = {EMBEDDED.decode([token]) for between in " \n" for token in TOKENIZER.encode(between.join(fixed))}
     words = {word for lexicon in LEXICONS.values() for word in (*lexicon.firsts, *lexicon.seconds)}
     for row in drawn(40):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reasonflow.evals.curriculum.searching import askings, condensed, note_in, note_of, reading, turn
+from reasonflow.evals.curriculum.searching import UNKNOWN, askings, condensed, note_in, note_of, reading, turn
 from reasonflow.evals.tasks.lookups import Lookup
 from reasonflow.programs.query_blocks import BEGIN, END, read_block
 from reasonflow.programs.search_machine import NOTHING
@@ -46,6 +46,15 @@ def test_what_gave_nothing_is_asked_in_other_words() -> None:
     assert turn((CUPS, FORKS), notes | again, "x", sequential=False) == (
         "red cups = silver dolls = 386, thin forks = 41\n</think>\nx"
     )
+
+
+def test_what_gave_nothing_in_any_words_is_given_up() -> None:
+    nothing = dict.fromkeys(askings("red cups", 4821), NOTHING)
+    two = dict(list(nothing.items())[:-1])
+    assert read_block(turn((CUPS, FORKS), two, "x", sequential=True)).queries == ("red cups of house 4821",)
+    assert turn((CUPS, FORKS), nothing, "x", sequential=False) == f"red cups unknown\n</think>\n{UNKNOWN}"
+    behind = {"red cups house 4821": DOLLS, **dict.fromkeys(askings("silver dolls", 50917), NOTHING)}
+    assert turn((CUPS,), behind, "x", sequential=True) == f"red cups = silver dolls unknown\n</think>\n{UNKNOWN}"
 
 
 def test_values_are_those_of_the_notes_not_of_the_problem() -> None:

@@ -1,0 +1,1 @@
+"""What is sure enough to pass: scores, thresholds, and whether they still hold."""
