@@ -40,6 +40,16 @@ class Seams:
         words = ("Parallel", self.dialect.plan, "Outline", self.dialect.thread, "Conclusion")
         return tuple(f"<{slash}{word}>" for word in words for slash in ("", "/"))
 
+    def ended(self, conclusion: str) -> str:
+        """All behind the last thread of a block, with what the model itself writes there.
+
+        conclusion: all results, in dialects that have one.
+        """
+        if self.end == self.early:
+            return self.end
+        concluded = f"{conclusion}\n</Conclusion>\n" if self.end.endswith("<Conclusion>\n") else ""
+        return f"{self.end}{concluded}</Parallel>\n"
+
 
 CODE = Seams(dialect=THREADWEAVER, begin="\n<Thread>\n", next="<Thread>\n", end="\n", early="\n</Parallel>\n")
 """The released state machine: threads follow each other without a break, and the model itself ends the block."""

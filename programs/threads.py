@@ -17,6 +17,7 @@ from reasonflow.programs.quick import quick
 from reasonflow.programs.refinement import extended
 from reasonflow.programs.seams import CODE, PAPER, PATHS
 from reasonflow.programs.thread_machine import Machine
+from reasonflow.programs.thread_prompts import examples, told
 from reasonflow.runtime.load import load
 
 Mode: TypeAlias = Literal["parallel", "autoregressive", "auto"]
@@ -29,18 +30,6 @@ NESTED_BLOCKS = 2
 """Blocks in one thread at most, where blocks may stand inside each other."""
 
 TASK = "Work on independent parts in parallel threads."
-_TOLD = """Solve the problem. Where parts of it do not need each other, plan them first, in this form and with nothing
-else in it:
-
-<Parallel>
-<{plan}>
-<Outline>1: what the first thread is to find</Outline>
-<Outline>2: what the second thread is to find</Outline>
-</{plan}>
-
-Each thread is then written by itself and does not see the others: <{thread}>, its number, a colon, its work,
-</{thread}>. Behind all of them write </Parallel>, put their results together and finish the solution. Where every
-step needs the one before it, solve the problem without any of this."""
 
 
 class ThreadWeaver(rf.Program):
@@ -58,8 +47,9 @@ class ThreadWeaver(rf.Program):
         joins caches at equal positions; here texts are joined, an approximation, and the run record says so.
     form: where paper and released code differ. "code": the model itself ends a block, and threads follow each other
         without a break. "paper": a thread a line, and the block is ended for the model.
-    prompted: for models that are not trained for it: the prompt tells the form. The run record says so; a report must
-        not mix the two.
+    prompted: for models that are not trained for it: the prompt tells the form, and worked examples show it, as demos
+        of `trunk` that you can replace (signatures with one output of text have some). The run record says so; a report
+        must not mix the two.
     rescue: where no answer comes of it, the problem is solved in one go, as the released controller does after a
     failure. strict: a malformed trajectory raises ProgramError instead.
     """
@@ -90,10 +80,16 @@ class ThreadWeaver(rf.Program):
         if dialect == "multiverse":
             notes.append("texts are joined: an approximation of Multiverse")
         task = read_signature(signature)
-        told = _TOLD.format(plan=seams.dialect.plan, thread=seams.dialect.thread) if prompted else TASK
         nested = seams.dialect.depth > 1
         self.signature = task
-        self.trunk = rf.Continue(extended(task, told, {}), stop=seams.planned, unmarked=seams.marks, config=config)
+        self.trunk = rf.Continue(
+            extended(task, told(seams) if prompted else TASK, {}),
+            stop=seams.planned,
+            unmarked=seams.marks,
+            config=config,
+        )
+        if prompted and self.trunk.style == "boxed":
+            self.trunk.demos = examples(task, seams)
         self.thread = rf.Continue(stop=(seams.closed, seams.planned) if nested else seams.closed, config=config)
         if prompted and rescue:
             self.plain = rf.Generate(task, config=config)

@@ -108,7 +108,8 @@ def _elsewhere(fact: Lookup, random: Random) -> Place:
     return fact.name, any_house(random)
 
 
-def _beside(fact: Lookup, random: Random) -> Place:
+def beside(fact: Lookup, random: Random) -> Place:
+    """Another item in the same house."""
     return pick(random, _lexicon(fact.name).names), fact.house
 
 
@@ -126,7 +127,7 @@ def one_word(fact: Lookup, random: Random) -> Place:
     return pick(random, names), fact.house
 
 
-_KINDS: tuple[Kind, ...] = (_elsewhere, _beside, _digit, one_word)
+_KINDS: tuple[Kind, ...] = (_elsewhere, beside, _digit, one_word)
 
 
 def _stated(name: str, house: int) -> Lookup:

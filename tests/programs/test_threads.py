@@ -14,7 +14,9 @@ from reasonflow.errors import BackendError, BudgetExceeded, InputError, ProgramE
 from reasonflow.evals.performance.conditions import forget, runtime_of
 from reasonflow.evals.performance.prompt_trie import ideal_computed
 from reasonflow.evals.performance.traffic import Traffic, recorded
+from reasonflow.programs.seams import CODE, PAPER, PATHS, Seams
 from reasonflow.programs.thread_machine import RESCUED
+from reasonflow.programs.thread_prompts import examples
 from reasonflow.programs.trajectories import MULTIVERSE, parse
 from reasonflow.runtime.load import load
 
@@ -267,6 +269,32 @@ def test_prompted_tells_the_form_and_falls_back() -> None:
     assert any("prompted, not trained" in note for note in out.run.notes)
     trained, _ = run(rf.ThreadWeaver(), Model())
     assert not any("prompted" in note for note in trained.run.notes)
+
+
+@pytest.mark.parametrize("seams", [CODE, PAPER, PATHS])
+def test_worked_examples_are_whole_trajectories_two_with_threads(seams: Seams) -> None:
+    demos = examples(dspy.Signature("problem -> answer"), seams)
+    found = [parse(demo["reasoning"], seams.dialect, strict=True) for demo in demos]
+    assert [len(each.blocks) for each in found] == [1, 1, 0]
+    assert [[len(block.threads) for block in each.blocks] for each in found] == [[3], [2], []]
+    assert not any(each.repairs for each in found)
+    if seams is PATHS:
+        assert all(block.conclusion for each in found for block in each.blocks)
+
+
+def test_worked_examples_stand_in_front_and_can_be_replaced() -> None:
+    prompts: list[str] = []
+
+    def answers(prompt: str, seed: int | None, index: int) -> str:
+        prompts.append(prompt)
+        return r"\boxed{8}"
+
+    program = rf.ThreadWeaver(prompted=True)
+    run(program, answers)
+    program.trunk.demos = []
+    run(program, answers)
+    assert [prompt.count("<Outline>1: ") for prompt in prompts] == [3, 1]
+    assert not rf.ThreadWeaver("problem -> answer: int, reason", prompted=True).trunk.demos
 
 
 # Budgets and estimates ------------------------------------------------------------------------------------------------
