@@ -16,10 +16,10 @@ DOLLS = "red cups = silver dolls house 50917"
 
 def test_a_first_turn_asks_for_all_that_is_missing_or_for_the_first() -> None:
     assert turn((CUPS, FORKS), {}, "x", sequential=False) == (
-        f"<think>\nred cups, thin forks\n</think>\n{BEGIN}\nred cups house 4821;\nthin forks house 770123\n{END}"
+        f"<think>red cups, thin forks\n</think>\n{BEGIN}\nred cups house 4821;\nthin forks house 770123\n{END}"
     )
     assert turn((CUPS, FORKS), {}, "x", sequential=True) == (
-        f"<think>\nred cups\n</think>\n{BEGIN}\nred cups house 4821\n{END}"
+        f"<think>red cups\n</think>\n{BEGIN}\nred cups house 4821\n{END}"
     )
 
 
