@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from reasonflow.errors import ProgramError, RefError
 from reasonflow.plan.nodes import Get
-from reasonflow.plan.shapes import TEXT_FIELDS, VALUE, ListShape, RecordShape, Shape, StructShape, ValueShape
+from reasonflow.plan.shapes import RECORD_FIELDS, VALUE, ListShape, RecordShape, Shape, StructShape, ValueShape
 
 if TYPE_CHECKING:
     from reasonflow.language.tracing import Tracer
@@ -161,8 +161,8 @@ def field_shape(shape: Shape, name: str) -> Shape:
     """What field `name` of such a value looks like. Raises ProgramError where there is no such field."""
     match shape:
         case RecordShape(fields):
-            if name not in fields and name not in TEXT_FIELDS:
-                known = (*fields, *TEXT_FIELDS)
+            if name not in fields and name not in RECORD_FIELDS:
+                known = (*fields, *RECORD_FIELDS)
                 near = difflib.get_close_matches(name, known, n=1)
                 raise ProgramError(
                     f"this call has no field {name!r}",

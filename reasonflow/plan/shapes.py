@@ -52,5 +52,5 @@ Shape: TypeAlias = RecordShape | ListShape | StructShape | ValueShape
 
 VALUE = ValueShape()
 
-TEXT_FIELDS = ("text", "solution", "thinking")
+RECORD_FIELDS = ("text", "solution", "thinking", "logprobs")
 """What every record has beside its signature's fields."""

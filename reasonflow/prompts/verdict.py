@@ -8,10 +8,11 @@ and No is what the number is measured against.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from reasonflow.backends.protocol import TokenLogprobs
+from reasonflow.prompts.answer_tokens import after_thinking
 from reasonflow.prompts.thinking import THINK, ThinkTags
 
 SETTINGS: dict[str, Any] = {"temperature": 0.0, "max_tokens": 4, "logprobs": 20}
@@ -43,7 +44,7 @@ def read_verdict(
         words = [word.strip(_AROUND).casefold() for word in text.split()]
         said = next((word for word in words if word in ("yes", "no")), None)
         return Verdict(float(said == "yes"), NO_LOGPROBS if said else f"{NO_LOGPROBS}, and it is {NO_VERDICT}")
-    for token in _after_thinking(logprobs, tags, opened):
+    for token in after_thinking(logprobs, tags, opened):
         yes, no = _chances(token)
         if yes or no:
             return Verdict(yes / (yes + no), None)
@@ -65,17 +66,3 @@ def _chances(token: TokenLogprobs) -> tuple[float, float]:
         if word in found:
             found[word] += math.exp(logprob)
     return found["yes"], found["no"]
-
-
-def _after_thinking(logprobs: Sequence[TokenLogprobs], tags: ThinkTags, opened: bool) -> Iterator[TokenLogprobs]:
-    """The tokens behind the last thought; none where it never closes."""
-    text = "".join(token.token for token in logprobs)
-    closed = text.rfind(tags.close)
-    if text.rfind(tags.open) > closed or (opened and closed < 0):
-        return
-    start = closed + len(tags.close) if closed >= 0 else 0
-    place = 0
-    for token in logprobs:
-        if place >= start:
-            yield token
-        place += len(token.token)

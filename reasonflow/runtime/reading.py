@@ -10,6 +10,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from reasonflow.backends.protocol import Completion, Prompt
 from reasonflow.plan.nodes import Site
+from reasonflow.prompts.answer_tokens import answer_tokens, text_tokens
 from reasonflow.prompts.context import Context, ContextPrompt, continued
 from reasonflow.prompts.parse import parse
 from reasonflow.prompts.styles import answer_field
@@ -47,14 +48,15 @@ def read(
     solution = parsed.text
     if site.solution_tokens is not None and completion.output_tokens > site.solution_tokens and tokenizer is not None:
         solution = tokenizer.decode(tokenizer.encode(parsed.text)[-site.solution_tokens :])  # its end holds the answer
-    return Record(parsed.fields, parsed.text, parsed.thinking, solution), parsed.repairs, None
+    tokens = answer_tokens(completion.logprobs, completion.text, opened=opened)
+    return Record(parsed.fields, parsed.text, parsed.thinking, solution, tokens), parsed.repairs, None
 
 
 def written(context: Context, before: Context, completion: Completion) -> Record:
     """What a call gives that continues a context: see `rf.Continue`."""
     cut = completion.finish_reason == "length"
     fields = {"context": context, "stopped": completion.stopped, "cut": cut}
-    return Record(fields, context.since(before)[1])
+    return Record(fields, context.since(before)[1], logprobs=text_tokens(completion.logprobs, completion.text))
 
 
 def flowing(value: Any) -> Any:

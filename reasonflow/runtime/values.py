@@ -6,24 +6,37 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reasonflow.backends.protocol import TokenLogprobs
+
 
 class Record(Mapping[str, Any]):
     """What one model call gave: the signature's fields by name, and the text they were read from.
 
-    A mapping of the fields; `record.name` reads a field, then `text`, `solution` or `thinking`. A field that could
-    not be read from the text is None, and the run record says why.
+    A mapping of the fields; `record.name` reads a field, then `text`, `solution`, `thinking` or `logprobs`. A field
+    that could not be read from the text is None, and the run record says why.
+
+    logprobs: of the text's tokens, a TokenLogprobs each; empty where the call site asks for none (`config={"logprobs":
+    20}`), and where the engine reports none.
     """
 
-    __slots__ = ("_fields", "_solution", "_text", "_thinking")
+    __slots__ = ("_fields", "_logprobs", "_solution", "_text", "_thinking")
 
-    def __init__(self, fields: dict[str, Any], text: str, thinking: str = "", solution: str | None = None) -> None:
+    def __init__(
+        self,
+        fields: dict[str, Any],
+        text: str,
+        thinking: str = "",
+        solution: str | None = None,
+        logprobs: tuple[TokenLogprobs, ...] = (),
+    ) -> None:
+        self._logprobs = logprobs
         self._fields = fields
         self._text = text
         self._thinking = thinking
         self._solution = text if solution is None else solution
 
     def read(self, name: str) -> Any:
-        """A field, or one of the texts. Raises KeyError."""
+        """A field, or what every record has beside its fields. Raises KeyError."""
         if name in self._fields:
             return self._fields[name]
         if name == "text":
@@ -32,6 +45,8 @@ class Record(Mapping[str, Any]):
             return self._solution
         if name == "thinking":
             return self._thinking
+        if name == "logprobs":
+            return self._logprobs
         raise KeyError(name)
 
     @property

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import dspy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reasonflow as rf
 from reasonflow.backends.protocol import TokenLogprobs
 from reasonflow.errors import InputError
 from reasonflow.gates.scores import Measured, Perplexity, Separability, TokenProbability, Unscored, VoteShare
@@ -123,3 +125,42 @@ def test_settings_tell_scores_apart() -> None:
 def test_k_that_leaves_nothing_to_compare_is_refused() -> None:
     with pytest.raises(InputError, match="k of 3 or more"):
         Separability(k=2)
+
+
+def test_a_score_is_of_what_a_record_in_a_plan_has() -> None:
+    class Sure(rf.Program):
+        def __init__(self, k: int | None) -> None:
+            self.solve = rf.Generate("problem -> answer", style="text", config={"logprobs": k} if k else None)
+
+        def plan(self, problem: Any) -> Any:
+            found = self.solve(problem=problem)
+            return {"sure": rf.call(TokenProbability().of, found.logprobs), "found": found}
+
+    lm = rf.scripted({"Yes": 0.8, "No": 0.15})
+    with dspy.context(lm=lm):
+        assert Sure(1)(problem="?").sure == pytest.approx(
+            0.8
+        )  # the end of the turn, which is certain, counts for nothing
+        with pytest.raises(Unscored, match="there are no log-probabilities"):
+            Sure(None)(problem="?")
+
+
+@pytest.mark.engine
+def test_an_engine_gives_the_tokens_of_the_answer(embedded_lm: dspy.LM) -> None:
+    class Told(rf.Program):
+        def __init__(self) -> None:
+            self.solve = rf.Generate("problem -> answer", config={"logprobs": 20, "temperature": 0.0, "max_tokens": 40})
+
+        def plan(self, problem: Any) -> Any:
+            found = self.solve(problem=problem)
+            return {
+                "tokens": found.logprobs,
+                "text": found.text,
+                "score": rf.call(Separability(k=20).of, found.logprobs),
+            }
+
+    with dspy.context(lm=embedded_lm):
+        out = Told()(problem="There are 4 red cups. There are 3 more blue cups than red cups. How many blue cups?")
+    assert "".join(token.token for token in out.tokens).strip().endswith(out.text.strip())
+    assert all(len(token.top) == 20 for token in out.tokens)
+    assert 0.5 < out.score < 1
