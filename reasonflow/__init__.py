@@ -41,6 +41,7 @@ from reasonflow.programs.reward_model import RewardModel
 from reasonflow.programs.rsa import RSA
 from reasonflow.programs.self_consistency import SelfConsistency
 from reasonflow.programs.sequential_refine import SequentialRefine
+from reasonflow.programs.speculative import SpeculativePlanner
 from reasonflow.programs.threads import ThreadWeaver
 from reasonflow.programs.verifiers import YesProbability
 
@@ -62,6 +63,7 @@ __all__ = [
     "RewardModel",
     "SelfConsistency",
     "SequentialRefine",
+    "SpeculativePlanner",
     "ThreadWeaver",
     "YesProbability",
     "answer",

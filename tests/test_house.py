@@ -22,7 +22,7 @@ EXPORTS = frozenset(
     {
         "BestOfN", "Budget", "ChainOfThought", "Choice", "Continue", "Gate", "Generate", "HybridSearch", "PDR",
         "PlannedSearch", "Program", "RSA", "ReasonFlowError", "RewardModel", "SelfConsistency", "SequentialRefine",
-        "ThreadWeaver", "YesProbability", "answer", "call", "each", "evaluate",
+        "SpeculativePlanner", "ThreadWeaver", "YesProbability", "answer", "call", "each", "evaluate",
         "events", "fork", "hosted", "limit", "load", "loop", "math_equal", "note", "openai", "quorum", "race",
         "scripted", "select", "show", "vllm", "vote", "when", "within",
     }

@@ -181,6 +181,24 @@ class Measured:
         return float(self.fn(value))
 
 
+KNOWN: dict[str, Callable[..., Score]] = {
+    made.__name__: made for made in (Separability, TokenProbability, Perplexity, VoteShare)
+}
+"""By name: what an artifact can make again."""
+
+
+def described(settings: dict[str, Any]) -> Score:
+    """The score of these settings. Raises InputError for one that is a function of somebody's own."""
+    name, arguments = settings.get("score"), {key: value for key, value in settings.items() if key != "score"}
+    if name not in KNOWN:
+        raise InputError(
+            f"the score {name!r} cannot be made again",
+            why="it is a function: an artifact holds none",
+            fix="make the gate inside the program's __init__",
+        )
+    return KNOWN[name](**arguments)
+
+
 def _tokens(value: Sequence[TokenLogprobs]) -> Sequence[TokenLogprobs]:
     if not value:
         raise Unscored("there are no log-probabilities: the engine gives none, or the answer is empty")

@@ -1,7 +1,7 @@
 """Values and types in JSON's own types: what an artifact keeps of a program's constructor and call sites.
 
 Plain values stand for themselves. What JSON lacks is an object with one key that begins with `$`: `$tuple`, `$dict`,
-`$float`, `$type`, `$signature`, `$budget`, `$choice`, `$program`. Classes are named, never stored.
+`$float`, `$type`, `$signature`, `$budget`, `$choice`, `$gate`, `$program`. Classes are named, never stored.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from reasonflow.errors import InputError
+from reasonflow.gates.gate import Gate
+from reasonflow.gates.scores import KNOWN
+from reasonflow.gates.scores import described as described_score
 from reasonflow.language.choices import Choice
 from reasonflow.plan.budget import Budget
 
@@ -69,6 +72,8 @@ def describe(value: Any, where: str, *, opaque: bool = False) -> Json:
     if isinstance(value, Choice):
         options = None if value.options is None else describe(list(value.options), where)
         return {"$choice": {"value": describe(value.value, where), "options": options}}
+    if isinstance(value, Gate) and value.score.settings["score"] in KNOWN:
+        return {"$gate": {"score": value.score.settings, "strict": value.strict}}
     return _unknown(type(value).__name__, where, "value", opaque)
 
 
@@ -205,6 +210,8 @@ class Restorer:
                 return Budget(**inner)
             case "$choice", {"value": value, "options": options}:
                 return Choice(self.value(value, where), self.value(options, where))
+            case "$gate", {"score": dict(settings), "strict": bool(strict)}:
+                return Gate(described_score(settings), strict=strict)
             case "$program", dict():
                 return self.make_program(inner, where)
         raise _damaged(where, f"{code} is nothing that can be made again")

@@ -136,7 +136,7 @@ def test_a_score_is_of_what_a_record_in_a_plan_has() -> None:
             found = self.solve(problem=problem)
             return {"sure": rf.call(TokenProbability().of, found.logprobs), "found": found}
 
-    lm = rf.scripted({"Yes": 0.8, "No": 0.15})
+    lm = rf.scripted({"Yes": 0.8, "No": 0.15}, top_logprobs=20)
     with dspy.context(lm=lm):
         assert Sure(1)(problem="?").sure == pytest.approx(
             0.8

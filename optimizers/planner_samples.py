@@ -1,0 +1,68 @@
+"""Labelled samples for a speculative planner's gate: what its small model says, how sure it is, whether it is right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import dspy
+
+import reasonflow as rf
+from reasonflow.optimizers.gates import Sample
+from reasonflow.programs.quick import quick
+from reasonflow.programs.speculative import SpeculativePlanner
+from reasonflow.runtime.values import Record
+
+
+def planner_samples(
+    planner: SpeculativePlanner, examples: Sequence[dspy.Example], metric: Callable[[dspy.Example, Any], Any]
+) -> list[Sample]:
+    """A sample an example, for `calibrate(planner.gate, samples, model=planner.model)`.
+
+    The small model answers them all in one run, judged or not. A threshold that holds for all of them need not hold for
+    those alone that the judge lets through: give examples of that kind, and none that the planner is tested on.
+
+    metric: as DSPy has it; what is true of its value is right. An example without an answer or a score counts as never
+    accepted.
+    """
+    found = _Asked(planner, len(examples))(rows=[dict(example.inputs()) for example in examples]).found
+    samples = []
+    for example, told in zip(examples, found, strict=True):
+        answer, score = told or (None, math.nan)
+        right = answer is not None and bool(metric(example, dspy.Prediction(**answer)))
+        samples.append(Sample(score, right))
+    return samples
+
+
+class _Asked(rf.Program):
+    """The small model on many examples at once."""
+
+    def __init__(self, planner: SpeculativePlanner, most: int) -> None:
+        self.planner = planner
+        self.most = most
+
+    def plan(self, rows: Any) -> Any:
+        planner = self.planner
+
+        def asked(row: Any) -> Any:
+            inputs = {name: rf.call(quick(partial(_field, name)), row) for name in planner.inputs}
+            return rf.call(quick(self.scored), planner.small(**inputs))
+
+        return {"found": rf.each(rows, asked, cap=self.most)}
+
+    def scored(self, record: Record) -> tuple[dict[str, Any] | None, float]:
+        """The answer, and its score; not a number where it has none."""
+        answer = self.planner.read(record)
+        if answer is None:
+            return None, math.nan
+        try:
+            return answer.fields, self.planner.gate.score.of(self.planner.value(answer))
+        except Exception as error:  # whatever goes wrong with a score: it is never accepted
+            rf.note(f"not scored: {error or type(error).__name__}")
+            return answer.fields, math.nan
+
+
+def _field(name: str, row: dict[str, Any]) -> Any:
+    return row[name]

@@ -1,0 +1,184 @@
+"""Speculative planning (SpecEyes, arXiv 2603.23483): what a small model is sure of needs no agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import dspy
+
+import reasonflow as rf
+from reasonflow.errors import InputError
+from reasonflow.language.signatures import read_signature
+from reasonflow.programs.quick import quick
+from reasonflow.programs.refinement import about, extended, unused
+from reasonflow.prompts.answers import extract_answer
+from reasonflow.prompts.styles import choose_style
+from reasonflow.runtime.engines import backend_behind
+from reasonflow.runtime.values import Record
+
+SMALL, AGENT = "small", "agent"
+"""Who answered."""
+TOKENS = 20
+"""Of the small model's answer, as released."""
+STEPS = 5
+"""Of the default agent, as published."""
+_FREE = 0.5
+"""Probability of Yes from which on the judge is believed."""
+_JUDGE = """Decide whether this can be answered reliably without any tool. Say Yes where tools would add little, No
+where they would clearly make the answer more often right."""
+_AT_ONCE = "Write just the final answer, without an explanation."
+
+
+class SpeculativePlanner(rf.Program):
+    """A large model judges whether a task needs tools; if not, a small one answers; a gate keeps that or asks an agent.
+
+    The judge, the small model and the agent of one task never wait for other tasks. What the judge or the small model
+    fails at, and what the gate cannot score, goes to the agent: nothing is accepted by mistake. The output has
+    `source`, "small" or "agent", beside the signature's fields, and the run's notes have what the gate said.
+
+    gate: see docs/gates.md. Its score is computed of the answer's tokens where it takes log-probabilities, else of the
+        whole record. It must be calibrated, or have a threshold.
+    tools: functions or `dspy.Tool`s of the default agent, a `dspy.ReAct` of `STEPS` steps.
+    agent: any program or `dspy.Module` in its place.
+    calls: model calls that an agent which is no program of ours makes at most; None: what `dspy.ReAct` makes.
+    small, large: their language models; None: the one in use. The agent runs on `large`, too.
+    judge: False asks the small model every time.
+    hedge: the agent starts at once, and leaves the engine where the small model's answer is accepted.
+    config: sampling settings of the small model.
+    Raises InputError for neither tools nor an agent, for both, and, when it runs, for a gate that cannot be used.
+    """
+
+    def __init__(
+        self,
+        signature: str | type[dspy.Signature] = "problem -> answer",
+        gate: rf.Gate | None = None,
+        *,
+        tools: Iterable[Callable[..., Any]] = (),
+        agent: dspy.Module | None = None,
+        calls: int | None = None,
+        small: dspy.LM | None = None,
+        large: dspy.LM | None = None,
+        judge: bool = True,
+        hedge: bool = False,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        task, tools = read_signature(signature), list(tools)
+        if gate is None:
+            raise InputError("a planner without a gate", fix="gate=rf.Gate(TokenProbability()), then calibrate it")
+        if bool(tools) == (agent is not None):
+            raise InputError(
+                "the planner needs tools, or an agent that has its own" if agent is None else "both tools and an agent",
+                fix="tools=[search, calculator] or agent=dspy.ReAct(...)",
+            )
+        self.signature = task
+        self.inputs, self.outputs = tuple(task.input_fields), tuple(task.output_fields)
+        self.gate = gate
+        self.hedge = hedge
+        self.free = unused("without_tools", task)
+        if judge:
+            self.judge = rf.Generate(about(task, _JUDGE, {}, (self.free, ""), gives=float), style="verdict")
+        settings = {"temperature": 0.0, "max_tokens": TOKENS, **(config or {})}
+        if gate.score.logprobs:
+            settings["logprobs"] = gate.score.logprobs
+        boxed = choose_style(task) == "boxed"
+        self.small = rf.Generate(extended(task, _AT_ONCE, {}), style="text" if boxed else None, config=settings)
+        self.agent = dspy.ReAct(task, tools, max_iters=STEPS) if agent is None else agent
+        self.calls = STEPS + 1 if calls is None and agent is None else calls
+        if small is not None:
+            self.small.lm = small
+        if large is not None:
+            for predictor in (*([self.judge] if judge else []), *(each for _, each in self.agent.named_predictors())):
+                predictor.lm = large
+
+    def plan(self, **inputs: Any) -> Any:
+        def told() -> Any:
+            return rf.call(quick(only), rf.fork(1, lambda: rf.call(quick(self.gated), self.small(**inputs))))
+
+        def spoken() -> Any:
+            if not hasattr(self, "judge"):
+                return told()
+            judged = rf.fork(1, lambda: rf.call(quick(self.is_free), self.judge(**inputs)))
+            return rf.when(rf.call(quick(only), judged), told, lambda: rf.call(quick(nothing)))
+
+        def planned() -> Any:
+            agent = self.agent
+            found = agent(**inputs) if isinstance(agent, rf.Program) else rf.call(agent, **inputs, cap=self.calls)
+            return rf.call(quick(self.of_agent), found)
+
+        def answered() -> Any:
+            if self.hedge:
+                return rf.race(spoken, planned, accept=accepted)
+            small = spoken()
+            return rf.when(rf.call(quick(accepted), small), lambda: small, planned)
+
+        return rf.answer(rf.when(rf.call(quick(self.usable)), answered, lambda: rf.call(quick(nothing))))
+
+    @property
+    def model(self) -> str:
+        """Fingerprint of the small model, as calibrations keep it; empty where there is no engine."""
+        backend = backend_behind(self.small.lm or dspy.settings.lm)
+        known = {} if backend is None else backend.fingerprint()
+        return known.get("model_hash") or known.get("model", "")
+
+    def usable(self) -> bool:
+        """True. Raises InputError where the gate cannot be used on the small model's engine."""
+        self.gate.check(model=self.model)
+        backend = backend_behind(self.small.lm or dspy.settings.lm)
+        most = None if backend is None else backend.capabilities.top_logprobs
+        if most is not None and self.gate.score.logprobs > most:
+            raise InputError(
+                f"the gate's score takes {self.gate.score.logprobs} log-probabilities a token",
+                why=f"the small model's engine gives {most}",
+                fix="a score of fewer: Separability(k=20), TokenProbability(), or another engine",
+            )
+        return True
+
+    def is_free(self, verdict: Any) -> bool:
+        """Whether the judge says that no tool is needed. One that says something else does not."""
+        return bool(verdict[self.free] >= _FREE)
+
+    def read(self, record: Any) -> Record | None:
+        """The small model's answer; None where there is none."""
+        boxed = extract_answer(record.full_text)
+        if self.small.style == "text" and boxed.repair is None:  # it put its answer in a box all the same
+            record = Record({self.outputs[0]: boxed.answer}, record.full_text, logprobs=record.logprobs)
+        if any(record[name] is None or record[name] == "" for name in self.outputs):
+            return None
+        return Record({name: record[name] for name in self.outputs}, record.full_text, logprobs=record.logprobs)
+
+    def value(self, answer: Record) -> Any:
+        """What the gate's score is computed of."""
+        return answer.logprobs if self.gate.score.logprobs else answer
+
+    def gated(self, record: Any) -> Record | None:
+        """The small model's answer where the gate accepts it."""
+        answer = self.read(record)
+        if answer is None:
+            rf.note("the small model gave no answer", repair=False)
+            return None
+        decision = self.gate.decide(self.value(answer), model=self.model)
+        rf.note(f"gate: {'accepted' if decision.accepted else 'not accepted'}, {decision.why}", repair=False)
+        return self._spoken(answer, SMALL) if decision.accepted else None
+
+    def of_agent(self, found: Any) -> Record:
+        """The agent's answer."""
+        return self._spoken(found, AGENT)
+
+    def _spoken(self, found: Any, source: str) -> Record:
+        text = found.full_text if isinstance(found, Record) else ""
+        return Record({**{name: found[name] for name in self.outputs}, "source": source}, text)
+
+
+def accepted(found: Any) -> bool:
+    """Whether there is an answer."""
+    return found is not None
+
+
+def only(found: list[Any]) -> Any:
+    """What is in it; None where that failed, as the run record says."""
+    return found[0] or None
+
+
+def nothing() -> None:
+    """In place of an answer."""
