@@ -32,6 +32,7 @@ from reasonflow.runtime.notes import note
 # isort: split
 from reasonflow.evals.evaluate import evaluate
 from reasonflow.evals.metrics import math_equal
+from reasonflow.programs.async_scaling import AsyncScaling
 from reasonflow.programs.best_of_n import BestOfN
 from reasonflow.programs.chain_of_thought import ChainOfThought
 from reasonflow.programs.hybrid_search import HybridSearch
@@ -49,6 +50,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PDR",
     "RSA",
+    "AsyncScaling",
     "BestOfN",
     "Budget",
     "ChainOfThought",

@@ -20,9 +20,9 @@ FLOORS = ("programs", "optimizers", "evals")
 """The folders above the core, lowest first: each may import itself and what stands before it."""
 EXPORTS = frozenset(
     {
-        "BestOfN", "Budget", "ChainOfThought", "Choice", "Continue", "Gate", "Generate", "HybridSearch", "PDR",
-        "PlannedSearch", "Program", "RSA", "ReasonFlowError", "RewardModel", "SelfConsistency", "SequentialRefine",
-        "SpeculativePlanner", "ThreadWeaver", "YesProbability", "answer", "call", "each", "evaluate",
+        "AsyncScaling", "BestOfN", "Budget", "ChainOfThought", "Choice", "Continue", "Gate", "Generate", "HybridSearch",
+        "PDR", "PlannedSearch", "Program", "RSA", "ReasonFlowError", "RewardModel", "SelfConsistency",
+        "SequentialRefine", "SpeculativePlanner", "ThreadWeaver", "YesProbability", "answer", "call", "each", "evaluate",
         "events", "fork", "hosted", "limit", "load", "loop", "math_equal", "note", "openai", "quorum", "race",
         "scripted", "select", "show", "vllm", "vote", "when", "within",
     }

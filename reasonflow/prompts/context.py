@@ -34,6 +34,12 @@ class Context:
     tokenizer: Tokenizer = field(repr=False)
     window: int | None = None
     """Tokens that the engine it comes from takes, of prompt and output together; None where unknown."""
+    asked: int = field(default=0, repr=False)
+    """So many of its tokens are the prompt's."""
+
+    def alone(self) -> Context:
+        """The prompt, with nothing behind it."""
+        return replace(self, tokens=self.tokens[: self.asked], text="")
 
     def then(self, text: str) -> Context:
         """With this text behind it, encoded by itself."""
@@ -105,7 +111,7 @@ class ContextTemplate:
     def _begun(self, inputs: Mapping[str, Any], tokenizer: Tokenizer) -> Context:
         prompt = self._begin.render({name: self._plain(value) for name, value in inputs.items()}, tokenizer)
         assert prompt.tokens is not None, "there is a tokenizer"
-        return Context(prompt.tokens, "", prompt.messages, tokenizer)
+        return Context(prompt.tokens, "", prompt.messages, tokenizer, asked=len(prompt.tokens))
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -1,0 +1,230 @@
+"""Asynchronous test-time scaling (ATTS, arXiv 2509.15148): a draft model writes, a target takes over what it doubts."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import dspy
+
+import reasonflow as rf
+from reasonflow.backends.protocol import TokenLogprobs
+from reasonflow.errors import InputError, UnknownName
+from reasonflow.language.signatures import read_signature
+from reasonflow.programs.final_fields import final_fields
+from reasonflow.programs.quick import quick
+from reasonflow.prompts.answers import extract_answer
+from reasonflow.prompts.context import Context
+from reasonflow.prompts.styles import answer_field
+from reasonflow.runtime.calls import runtime_of
+from reasonflow.runtime.values import Record
+
+Scoring: TypeAlias = Literal["target", "draft"]
+
+TEMPERATURE = 0.8
+"""Of both models, as released."""
+_PROBE = "Let $x_1 = 3.14$; so f(x) = \\boxed{42}.\n\n  Therefore: naïve café, 12,345 + 0.5 %"
+"""Models whose tokenizers cut this alike are taken to have the same one."""
+
+
+class History(NamedTuple):
+    """A sample so far."""
+
+    context: Context
+    over: bool
+    """There is an answer, or the model that wrote last had nothing more to say."""
+
+
+class Seen(NamedTuple):
+    """A chunk of the draft model's, scored."""
+
+    accepted: bool
+    history: History
+    """With the chunk."""
+    after: Context
+    """What the target goes on from where it is not accepted."""
+
+
+class AsyncScaling(rf.Program):
+    """Samples in chunks by a draft model; the target scores each chunk, and goes on where the gate does not accept it.
+
+    No sample waits for another, in no stage: a chunk is held against a calibration instead of against its siblings. The
+    answer is the one that most samples give; `answers` has all of them, so that majority and coverage (whether any is
+    right, the published figure) can be told apart.
+
+    A rejected chunk that ends its solution is written anew by the target, since nothing can go on behind an end; as
+    released (`rewrite=False`), the target goes on behind it all the same.
+
+    gate: of the chunk's tokens: `Perplexity()` as published, `TokenProbability()`. Calibrate it on chunks of that kind.
+        A scoring call that fails accepts nothing.
+    n, turns, chunk: samples, chunks of each at most, tokens of a chunk of either model (published: 16, 15, 500).
+    scoring: "target": log-probabilities of the chunk under the target, one call a chunk over the whole prompt, which
+        bypasses vLLM's prefix cache; the run's notes say how many tokens that took. "draft": the draft model's own, for
+        nothing, and not the published score: it knows nothing of the target.
+    draft, target: language models with one tokenizer; None: the one in use.
+    Raises InputError for a gate that cannot be used here, and for models with different tokenizers, when it runs.
+    """
+
+    def __init__(
+        self,
+        signature: str | type[dspy.Signature] = "problem -> answer",
+        gate: rf.Gate | None = None,
+        n: int = 16,
+        turns: int = 15,
+        *,
+        chunk: int = 500,
+        draft: dspy.LM | None = None,
+        target: dspy.LM | None = None,
+        scoring: Scoring = "target",
+        rewrite: bool = True,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        if gate is None:
+            raise InputError("scaling without a gate", fix="gate=rf.Gate(Perplexity()), then calibrate it")
+        for name, number in (("turns", turns), ("chunk", chunk)):
+            if number < 1:
+                raise InputError(f"{name}={number} leaves nothing to write", fix="give a whole number from 1 up")
+        if scoring not in get_args(Scoring):
+            raise UnknownName.among("scoring", scoring, get_args(Scoring))
+        wanted = gate.score.logprobs
+        if not wanted or (scoring == "target" and wanted > 1):
+            raise InputError(
+                f"{gate.score!r} cannot score chunks",
+                why="it is no score of tokens" if not wanted else "a target tells of given tokens, not of others",
+                fix="Perplexity() or TokenProbability()",
+            )
+        task = read_signature(signature)
+        settings = {"temperature": TEMPERATURE, "max_tokens": chunk, **(config or {})}
+        self.signature = task
+        self.answer = answer_field(task)
+        self.gate = gate
+        self.n, self.turns = rf.Choice(n), rf.Choice(turns)
+        self.scoring, self.rewrite = scoring, rewrite
+        self.draft = rf.Continue(task, config={**settings, **({"logprobs": wanted} if scoring == "draft" else {})})
+        self.target = rf.Continue(config=settings)
+        self.draft.lm, self.target.lm = draft, target
+
+    def plan(self, **inputs: Any) -> Any:
+        turns = int(self.turns)
+
+        def gone_on(chunk: Any, before: Any) -> Any:
+            seen = rf.call(self.seen, chunk, before)
+            return rf.when(
+                rf.call(quick(accepted), seen),
+                lambda: rf.call(quick(kept), seen),
+                lambda: rf.call(quick(taken_over), self.target(after=seen.after)),
+            )
+
+        def turn(history: Any) -> Any:
+            return gone_on(self.draft(after=history.context), history)
+
+        def sampled() -> Any:
+            history = gone_on(self.draft(**inputs), None)
+            if turns > 1:
+                going = rf.call(quick(goes_on), history)
+                history = rf.when(
+                    going, lambda: rf.loop(turn, history, until=over, max_rounds=turns - 1), lambda: history
+                )
+            return rf.call(quick(self.read), history)
+
+        def answered() -> Any:
+            samples = rf.fork(self.n, sampled)
+            return rf.call(quick(self.joined), rf.vote(samples, by=self.answer), samples)
+
+        return rf.answer(rf.when(rf.call(quick(self.usable)), answered, lambda: rf.call(quick(nothing))))
+
+    @property
+    def model(self) -> str:
+        """Fingerprint of the model whose log-probabilities the gate sees, as calibrations keep it."""
+        known = runtime_of(self._lm(self.target if self.scoring == "target" else self.draft), "target").identity
+        return known.get("model_hash") or known.get("model", "")
+
+    def usable(self) -> bool:
+        """True. Raises InputError where the gate is not for these models, or these do not fit each other."""
+        self.gate.check(model=self.model)
+        draft, target = (runtime_of(self._lm(site), name).backend for site, name in self._sites())
+        if self.scoring == "target" and not target.capabilities.prompt_logprobs:
+            raise InputError(
+                f"the engine of {target.model!r} does not score given text", fix='scoring="draft", or another engine'
+            )
+        cut = [backend.tokenizer and backend.tokenizer.encode(_PROBE) for backend in (draft, target)]
+        if cut[0] != cut[1]:
+            raise InputError(
+                f"{draft.model!r} and {target.model!r} have different tokenizers",
+                why="one goes on from the other's tokens",
+                fix="use two models of one family",
+            )
+        return True
+
+    async def seen(self, chunk: Any, before: History | None) -> Seen:
+        """What the gate says of a chunk. before: what it goes on from; None: the prompt."""
+        context: Context = chunk.context
+        after = context.alone() if before is None else before.context
+        history = History(context, over=not chunk.cut or answered_in(context))
+        try:
+            value = chunk.logprobs if self.scoring == "draft" else await self.scored(context, after)
+        except Exception as error:  # whatever goes wrong with a score: the target goes on
+            rf.note(f"not scored: {error or type(error).__name__}")
+            value = ()
+        decision = self.gate.decide(value, model=self.model)
+        rf.note(f"gate: {'accepted' if decision.accepted else 'not accepted'}, {decision.why}", repair=False)
+        return Seen(decision.accepted, history, after if history.over and self.rewrite else context)
+
+    async def scored(self, context: Context, before: Context) -> tuple[TokenLogprobs, ...]:
+        """Log-probabilities under the target of what came behind an earlier context."""
+        runtime = runtime_of(self._lm(self.target), "target")
+        written = context.tokens[len(before) :]
+        numbers = await runtime.arun(partial(runtime.backend.score, before.tokens, written))
+        rf.note(f"the target scored {len(context)} tokens", repair=False)
+        return tuple(TokenLogprobs("", number) for number in numbers)
+
+    def read(self, history: History) -> Record:
+        """The answer of a sample, None where there is none."""
+        text = history.context.text
+        return Record(final_fields(self.draft.signature, self.draft.style, text, cut=not history.over), text)
+
+    def joined(self, winner: Record, samples: list[Any]) -> Record:
+        """The answer of the majority, beside those of all samples."""
+        answers = [sample[self.answer] if sample else None for sample in samples]
+        return Record({**winner.fields, "answers": answers}, winner.full_text)
+
+    def _sites(self) -> tuple[tuple[rf.Continue, str], tuple[rf.Continue, str]]:
+        return (self.draft, "draft"), (self.target, "target")
+
+    @staticmethod
+    def _lm(site: rf.Continue) -> dspy.LM | None:
+        return site.lm or dspy.settings.lm
+
+
+def answered_in(context: Context) -> bool:
+    """Whether what is written has a whole box."""
+    return extract_answer(context.text).repair is None
+
+
+def taken_over(record: Any) -> History:
+    """What is written once the target has gone on."""
+    return History(record.context, over=not record.cut or answered_in(record.context))
+
+
+def accepted(seen: Seen) -> bool:
+    """Whether a chunk is kept as it is."""
+    return seen.accepted
+
+
+def kept(seen: Seen) -> History:
+    """What is written, with the chunk."""
+    return seen.history
+
+
+def over(history: History) -> bool:
+    """Whether nothing more is to be written."""
+    return history.over
+
+
+def goes_on(history: History) -> bool:
+    """Whether something more is."""
+    return not history.over
+
+
+def nothing() -> None:
+    """In place of an answer."""
