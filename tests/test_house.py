@@ -22,9 +22,9 @@ EXPORTS = frozenset(
     {
         "AsyncScaling", "BestOfN", "Budget", "ChainOfThought", "Choice", "Continue", "Gate", "Generate", "HybridSearch",
         "PDR", "PlannedSearch", "Program", "RSA", "ReasonFlowError", "RewardModel", "SelfConsistency",
-        "SequentialRefine", "SpeculativePlanner", "ThreadWeaver", "YesProbability", "answer", "call", "each", "evaluate",
-        "events", "fork", "hosted", "limit", "load", "loop", "math_equal", "note", "openai", "quorum", "race",
-        "scripted", "select", "show", "vllm", "vote", "when", "within",
+        "SequentialRefine", "SpeculativePlanner", "ThreadWeaver", "YesProbability", "answer", "call", "each",
+        "evaluate", "events", "fork", "hosted", "limit", "load", "loop", "math_equal", "note", "openai", "quorum",
+        "race", "scripted", "select", "show", "vllm", "vote", "when", "within",
     }
 )  # fmt: skip
 """What users may rely on. Changing this list is a decision, and a line in the changelog."""
