@@ -10,6 +10,7 @@ import dspy
 import reasonflow as rf
 from reasonflow.errors import InputError
 from reasonflow.language.signatures import read_signature
+from reasonflow.programs.bounded_tools import DEADLINE_S, bounded
 from reasonflow.programs.quick import quick
 from reasonflow.programs.refinement import about, extended, unused
 from reasonflow.prompts.answers import extract_answer
@@ -39,7 +40,8 @@ class SpeculativePlanner(rf.Program):
 
     gate: see docs/gates.md. Its score is computed of the answer's tokens where it takes log-probabilities, else of the
         whole record. It must be calibrated, or have a threshold.
-    tools: functions or `dspy.Tool`s of the default agent, a `dspy.ReAct` of `STEPS` steps.
+    tools: functions or `dspy.Tool`s of the default agent, a `dspy.ReAct` of `STEPS` steps. What they raise is an
+        observation; each call has `deadline_s` seconds, and of megabytes the agent reads the two ends.
     agent: any program or `dspy.Module` in its place.
     calls: model calls that an agent which is no program of ours makes at most; None: what `dspy.ReAct` makes.
     small, large: their language models; None: the one in use. The agent runs on `large`, too.
@@ -57,6 +59,7 @@ class SpeculativePlanner(rf.Program):
         tools: Iterable[Callable[..., Any]] = (),
         agent: dspy.Module | None = None,
         calls: int | None = None,
+        deadline_s: float = DEADLINE_S,
         small: dspy.LM | None = None,
         large: dspy.LM | None = None,
         judge: bool = True,
@@ -83,7 +86,8 @@ class SpeculativePlanner(rf.Program):
             settings["logprobs"] = gate.score.logprobs
         boxed = choose_style(task) == "boxed"
         self.small = rf.Generate(extended(task, _AT_ONCE, {}), style="text" if boxed else None, config=settings)
-        self.agent = dspy.ReAct(task, tools, max_iters=STEPS) if agent is None else agent
+        held = [bounded(tool, deadline_s=deadline_s) for tool in tools]
+        self.agent = dspy.ReAct(task, held, max_iters=STEPS) if agent is None else agent
         self.calls = STEPS + 1 if calls is None and agent is None else calls
         if small is not None:
             self.small.lm = small
