@@ -26,6 +26,7 @@ from reasonflow.programs.search_machine import Log, SearchMachine
 from reasonflow.programs.search_prompts import CONDENSE, MANY, ONE, examples, readings
 
 Repeat: TypeAlias = Literal["told", "answered"]
+Shown: TypeAlias = Literal["released", "queries"]
 
 TURNS = 10
 PASSAGES = 5
@@ -54,6 +55,8 @@ class HybridSearch(rf.Program):
         themselves. reader: the model that condenses, the searching one if not given.
     repeat: what a query gives that its run has asked before: "told", a word that it was, as released; "answered", its
         results once more.
+    shown: what whoever condenses pages reads of the reasoning before: "released", which leaves out the first queries of
+        a turn of more than three; "queries", all of them, too. The query itself stands beside it in both.
     sequential: one query a turn, the baseline.
     prompted: for models that are not trained to search: worked examples stand in front, as demos of its sites, and
         the run record says so.
@@ -73,6 +76,7 @@ class HybridSearch(rf.Program):
         condense: bool = True,
         reader: dspy.LM | None = None,
         repeat: Repeat = "told",
+        shown: Shown = "released",
         sequential: bool = False,
         prompted: bool = False,
         config: dict[str, Any] | None = None,
@@ -86,8 +90,9 @@ class HybridSearch(rf.Program):
         for name, number in (("turns", turns), ("passages", passages), ("queries", queries), ("calls", calls)):
             if number is not None and number < 1:
                 raise InputError(f"{name}={number} searches nothing", fix="give a whole number from 1 up")
-        if repeat not in get_args(Repeat):
-            raise UnknownName.among("repeat", repeat, get_args(Repeat))
+        for option, value, known in (("repeat", repeat, Repeat), ("shown", shown, Shown)):
+            if value not in get_args(known):
+                raise UnknownName.among(option, value, get_args(known))
         task = read_signature(signature)
         self.signature = task
         settings = {**SEARCHER, **(config or {})}
@@ -118,6 +123,7 @@ class HybridSearch(rf.Program):
             width=1 if sequential else queries,
             calls=calls,
             reuse=repeat == "answered",
+            whole_block=shown == "queries",
             notes=("prompted, not trained",) if prompted else (),
         )
 

@@ -104,6 +104,8 @@ class SearchMachine:
     """Queries of a run, at most; None: as many as its turns ask for."""
     reuse: bool
     """A query that was asked before is answered from the run's own record, instead of with a word that it was."""
+    whole_block: bool
+    """Whoever reads pages is shown all queries of the turn."""
     notes: tuple[str, ...] = ()
     """What every run record says of the program."""
 
@@ -133,7 +135,7 @@ class SearchMachine:
             rf.note(f"{len(new) - most} of {len(new)} queries are left out: {most} are allowed")
             left_out = set(new[most:])
             new, queries = new[:most], [query for query in queries if query not in left_out]
-        return Asked(queries, new, abridged(record.context.text))
+        return Asked(queries, new, abridged(record.context.text, whole_block=self.whole_block))
 
     async def look(self, query: str) -> Found:
         """What the retriever has for a query."""

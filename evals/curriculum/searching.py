@@ -2,8 +2,8 @@
 
 A thought names what is looked for, each as far as it has been followed: `red cups = silver dolls`. So every word that
 is written follows from one place: a name from the text or from a result, a query from the name before it. The first
-thought stands in the first line, which whoever reads pages is always shown (`query_blocks.abridged`), where of the
-queries of a wide turn only the last are. Without it 30 % of notes on the others were wrong, of all else 0.5 %.
+thought stands in the first line: as released, whoever reads pages is shown that line and of a wide turn's queries only
+the last, and 30 % of notes on the others were wrong without it, 19 % with it, where of all else 0.5 % were.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ async def run(setting: Setting) -> Findings:
         problems=load(f"graphmath:{TASK}", limit=setting.limit),
         index=BM25.of(passages, setting.out / "index"),
         max_tokens=MAX_TOKENS,
+        shown="queries",
         goals=GOALS,
     )
     found = await measure(setting, lm, hunt)

@@ -21,7 +21,7 @@ from reasonflow.evals.suites.low_load import at_low_load, median_s
 from reasonflow.evals.suites.ratios import mean_ratio
 from reasonflow.evals.suites.suite import Setting
 from reasonflow.evals.suites.together import together
-from reasonflow.programs.hybrid_search import HybridSearch
+from reasonflow.programs.hybrid_search import HybridSearch, Shown
 from reasonflow.programs.retrieval.bm25 import BM25
 
 PARALLEL, SEQUENTIAL = "parallel", "sequential"
@@ -46,6 +46,8 @@ class Hunt:
     judge: Judge = exact
     prompted: bool = False
     """Whether worked examples stand in front, for a model that is not trained to search."""
+    shown: Shown = "released"
+    """What whoever reads pages sees of the queries of a turn: see `HybridSearch`."""
     goals: tuple[Goal, ...] = ()
 
     def way(self, arm: str) -> Way:
@@ -55,6 +57,7 @@ class Hunt:
             "turns": TURNS,
             "sequential": arm == SEQUENTIAL,
             "prompted": self.prompted,
+            "shown": self.shown,
             "config": {"max_tokens": self.max_tokens},
         }
         program = HybridSearch(retriever=self.index, **settings)

@@ -166,6 +166,21 @@ def test_another_model_may_condense() -> None:
 # A query twice -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("shown", "first"), [("released", False), ("queries", True)])
+def test_whoever_reads_pages_is_shown_the_queries_of_the_turn(shown: str, first: bool) -> None:
+    queries = [f"who wrote {book}" for book in "ABCDE"]
+    model = Model(f"I need them.\n{BEGIN}\n" + ";\n".join(queries) + f"\n{END}", r"\boxed{them}")
+    run(model, found_in({query: f"{query}: nobody knows." for query in queries}), shown=shown)
+    assert len(model.read) == 5
+    for prompt in model.read:
+        reasoning = prompt.split("## Query")[0]
+        assert reasoning != prompt
+        assert all(query in reasoning for query in queries[2:])
+        assert (queries[0] in reasoning) == (queries[1] in reasoning) == first
+    with pytest.raises(UnknownName, match="shown"):
+        run(model, shown="all")
+
+
 @pytest.mark.parametrize(("repeat", "note"), [("told", REPEATED), ("answered", "The capital of Ardle is Brin.")])
 def test_a_query_that_was_asked_before_is_not_searched_again(repeat: Any, note: str) -> None:
     asked: list[str] = []

@@ -77,6 +77,17 @@ def test_of_many_lines_the_ends_and_those_with_marks_stay() -> None:
     ]  # fmt: skip
 
 
+def test_of_the_newest_block_every_query_stays_where_that_is_asked_for() -> None:
+    old = f"first\n{BEGIN}\nw;\nx;\ny;\nz\n{END}\n{RESULTS}\nw: 1"
+    lines = f"{old}\nthought\n{BEGIN}\na;\nb;\nc;\nd;\ne\n{END}"
+    released, whole = abridged(lines), abridged(lines, whole_block=True)
+    assert [name for name in "abcdewxyz" if f": {name}" in released] == ["c", "d", "e"]
+    assert [name for name in "abcdewxyz" if f": {name}" in whole] == ["a", "b", "c", "d", "e"]
+    assert "thought" not in whole
+    few = f"first\nsecond\nthird\nfourth\n{BEGIN}\na\n{END}"
+    assert abridged(few, whole_block=True) == abridged(few)
+
+
 def test_a_thought_is_open_until_it_ends() -> None:
     assert in_thought("<think> so")
     assert not in_thought("<think> so </think>")

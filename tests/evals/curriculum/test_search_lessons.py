@@ -66,7 +66,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def play(retriever: BM25, *, sequential: bool) -> list[Any]:
-    program = HybridSearch("problem -> answer", retriever, sequential=sequential, turns=TURNS)
+    program = HybridSearch("problem -> answer", retriever, shown="queries", sequential=sequential, turns=TURNS)
     with dspy.context(lm=rf.scripted(Player(ITEMS, sequential=sequential), window=8192)):
         return [program(problem=each.text) for each in ITEMS]
 
