@@ -57,11 +57,10 @@ class _Asked(rf.Program):
         answer = self.planner.read(record)
         if answer is None:
             return None, math.nan
-        try:
-            return answer.fields, self.planner.gate.score.of(self.planner.value(answer))
-        except Exception as error:  # whatever goes wrong with a score: it is never accepted
-            rf.note(f"not scored: {error or type(error).__name__}")
-            return answer.fields, math.nan
+        score, why = self.planner.gate.measure(self.planner.value(answer))
+        if score is None:
+            rf.note(f"not scored: {why}")
+        return answer.fields, math.nan if score is None else score
 
 
 def _field(name: str, row: dict[str, Any]) -> Any:

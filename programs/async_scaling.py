@@ -12,11 +12,12 @@ from reasonflow.backends.protocol import TokenLogprobs
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.language.signatures import read_signature
 from reasonflow.programs.final_fields import final_fields
-from reasonflow.programs.quick import quick
+from reasonflow.programs.quick import nothing, quick
 from reasonflow.prompts.answers import extract_answer
 from reasonflow.prompts.context import Context
 from reasonflow.prompts.styles import answer_field
 from reasonflow.runtime.calls import runtime_of
+from reasonflow.runtime.engines import model_behind
 from reasonflow.runtime.values import Record
 
 Scoring: TypeAlias = Literal["target", "draft"]
@@ -136,8 +137,7 @@ class AsyncScaling(rf.Program):
     @property
     def model(self) -> str:
         """Fingerprint of the model whose log-probabilities the gate sees, as calibrations keep it."""
-        known = runtime_of(self._lm(self.target if self.scoring == "target" else self.draft), "target").identity
-        return known.get("model_hash") or known.get("model", "")
+        return model_behind(self._lm(self.target if self.scoring == "target" else self.draft))
 
     def usable(self) -> bool:
         """True. Raises InputError where the gate is not for these models, or these do not fit each other."""
@@ -224,7 +224,3 @@ def over(history: History) -> bool:
 def goes_on(history: History) -> bool:
     """Whether something more is."""
     return not history.over
-
-
-def nothing() -> None:
-    """In place of an answer."""

@@ -18,7 +18,7 @@ from reasonflow.errors import InputError, UnknownName
 from reasonflow.language.signatures import read_signature
 from reasonflow.programs.pages import as_text, has_pages
 from reasonflow.programs.query_blocks import BEGIN, END, MARKS
-from reasonflow.programs.quick import quick
+from reasonflow.programs.quick import nothing, quick
 from reasonflow.programs.refinement import extended
 from reasonflow.programs.retrieval.bounded import Bounded
 from reasonflow.programs.retrieval.paths import by_path
@@ -167,10 +167,6 @@ class HybridSearch(rf.Program):
 
         note = rf.when(rf.call(quick(has_pages), found), read, lambda: rf.call(quick(nothing)))
         return rf.call(quick(machine.noted), found, note)
-
-
-def nothing() -> None:
-    """In place of a note, where there is nothing to read."""
 
 
 def _condensing() -> type[dspy.Signature]:

@@ -30,3 +30,7 @@ class quick:  # noqa: N801  # read as a word at its call: rf.call(quick(machine.
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives."""
         return self.fn(*args, **kwargs)
+
+
+def nothing() -> None:
+    """The other body of a `rf.when` that has none."""

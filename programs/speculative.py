@@ -11,11 +11,11 @@ import reasonflow as rf
 from reasonflow.errors import InputError
 from reasonflow.language.signatures import read_signature
 from reasonflow.programs.bounded_tools import DEADLINE_S, bounded
-from reasonflow.programs.quick import quick
+from reasonflow.programs.quick import nothing, quick
 from reasonflow.programs.refinement import about, extended, unused
 from reasonflow.prompts.answers import extract_answer
 from reasonflow.prompts.styles import choose_style
-from reasonflow.runtime.engines import backend_behind
+from reasonflow.runtime.engines import backend_behind, model_behind
 from reasonflow.runtime.values import Record
 
 SMALL, AGENT = "small", "agent"
@@ -74,6 +74,12 @@ class SpeculativePlanner(rf.Program):
                 "the planner needs tools, or an agent that has its own" if agent is None else "both tools and an agent",
                 fix="tools=[search, calculator] or agent=dspy.ReAct(...)",
             )
+        if calls is None and agent is not None and not isinstance(agent, rf.Program) and agent.predictors():
+            raise InputError(
+                f"nobody knows how many model calls {type(agent).__name__} makes",
+                why="bounds and budgets are taken over the whole plan before it starts",
+                fix="say how many it makes at most: calls=10",
+            )
         self.signature = task
         self.inputs, self.outputs = tuple(task.input_fields), tuple(task.output_fields)
         self.gate = gate
@@ -121,9 +127,7 @@ class SpeculativePlanner(rf.Program):
     @property
     def model(self) -> str:
         """Fingerprint of the small model, as calibrations keep it; empty where there is no engine."""
-        backend = backend_behind(self.small.lm or dspy.settings.lm)
-        known = {} if backend is None else backend.fingerprint()
-        return known.get("model_hash") or known.get("model", "")
+        return model_behind(self.small.lm or dspy.settings.lm)
 
     def usable(self) -> bool:
         """True. Raises InputError where the gate cannot be used on the small model's engine."""
@@ -182,7 +186,3 @@ def accepted(found: Any) -> bool:
 def only(found: list[Any]) -> Any:
     """What is in it; None where that failed, as the run record says."""
     return found[0] or None
-
-
-def nothing() -> None:
-    """In place of an answer."""

@@ -18,7 +18,7 @@ class Calibration:
     """Where a threshold comes from."""
 
     method: str
-    """How it was found, in a word: "fixed sequence", "takeover budget", "published"."""
+    """How it was found, in a word: "fixed sequences", "takeover", "published"."""
     digest: str
     """Of the scores and verdicts that it was found on; empty where it comes from a paper."""
     samples: int
@@ -70,15 +70,20 @@ class Gate(Parameter):
         Raises InputError for a gate without a threshold, and for one that was calibrated on something else.
         """
         self.check(model=model)
-        try:
-            score = self.score.of(value)
-        except Exception as error:  # whatever goes wrong with a score: the stronger side answers
-            return Decision(False, None, f"not scored: {error or type(error).__name__}")
-        if math.isnan(score):
-            return Decision(False, None, "not scored: the score is not a number")
+        score, why = self.measure(value)
+        if score is None:
+            return Decision(False, None, f"not scored: {why}")
         if self.threshold is None:
             return Decision(False, score, "no threshold holds what was asked for: nothing passes")
         return Decision(self.passes(self.threshold, score), score, f"{score:.6g} against {self.threshold:.6g}")
+
+    def measure(self, value: Any) -> tuple[float | None, str]:
+        """The score; None and why where there is none: whatever goes wrong with it, the stronger side answers."""
+        try:
+            score = self.score.of(value)
+        except Exception as error:  # told to whoever asked, and never accepted
+            return None, str(error) or type(error).__name__
+        return (None, "the score is not a number") if math.isnan(score) else (score, "")
 
     def passes(self, threshold: float | None, score: float) -> bool:
         """Whether a score would pass a threshold. None passes nothing, and what is not a number passes none."""

@@ -76,6 +76,13 @@ def backend_behind(lm: dspy.BaseLM | None) -> Backend | None:
     return None if runtime is None else runtime.backend
 
 
+def model_behind(lm: dspy.BaseLM | None) -> str:
+    """Which model a language model is: a hash of its files, or its name; empty where there is no engine."""
+    backend = backend_behind(lm)
+    known = {} if backend is None else backend.fingerprint()
+    return known.get("model_hash") or known.get("model", "")
+
+
 def price_behind(lm: dspy.BaseLM | None) -> Price:
     """What its tokens or its hours cost. Raises InputError where nobody knows."""
     backend = backend_behind(lm)

@@ -96,9 +96,10 @@ def test_no_sample_waits_for_another() -> None:
     program = AsyncScaling("problem -> answer", rf.Gate(TokenProbability(), 0.5), n=4, chunk=4, scoring="draft", **lms)
     with dspy.context(lm=rf.scripted("nobody")):
         out = program(problem="How many?")
-    ends = [span.started_s + span.total_s for span in out.run.spans]
+    ends = {span: span.started_s + span.total_s for span in out.run.spans}
+    slow = max(ends, key=lambda span: span.total_s)
     assert len(ends) == 8
-    assert sum(end < 0.5 for end in ends) == 6  # both chunks of the three others, while the first one still writes
+    assert sum(end < ends[slow] for end in ends.values()) == 6  # both chunks of the others, while it still writes
 
 
 def test_a_failed_scoring_call_accepts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

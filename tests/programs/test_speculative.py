@@ -140,11 +140,16 @@ def slowly(request: Any, index: int) -> float:
     return 0.05 if "without any tool" in text or "just the final answer" in text else 0.5
 
 
+def agent_waits(run: Any) -> bool:
+    """Whether the judge has ended when the agent begins."""
+    spans = {span.node.rpartition("/")[2]: span for span in run.spans}
+    return bool(spans["agent.solve"].started_s >= spans["judge"].started_s + spans["judge"].total_s)
+
+
 def test_a_hedged_agent_leaves_the_engine_where_it_is_not_needed() -> None:
     out = run(Models(), planner(hedge=True), latency=slowly)
     assert out.source == SMALL
     assert out.run.usage.cancelled_calls == 1
-    assert out.run.wall_s < 0.4
 
 
 def test_a_hedged_agent_has_begun_where_it_is_needed() -> None:
@@ -152,7 +157,7 @@ def test_a_hedged_agent_has_begun_where_it_is_needed() -> None:
         hedged, plain = run(models, planner(hedge=True), latency=slowly), run(models, latency=slowly)
         assert (hedged.source, hedged.answer, plain.answer) == (AGENT, "42", "42")
         assert models.asked.count("agent") == 2
-        assert hedged.run.wall_s < plain.run.wall_s
+        assert [agent_waits(out.run) for out in (hedged, plain)] == [False, True]
 
 
 # Tools ----------------------------------------------------------------------------------------------------------------
@@ -190,6 +195,8 @@ def test_it_needs_a_gate_and_something_to_fall_back_on() -> None:
         SpeculativePlanner(tools=[calculator])
     with pytest.raises(InputError, match="needs tools"):
         SpeculativePlanner(gate=gate)
+    with pytest.raises(InputError, match="nobody knows how many model calls ReAct makes"):
+        SpeculativePlanner(gate=gate, agent=dspy.ReAct("problem -> answer", [calculator]))
     with pytest.raises(InputError, match="both tools and an agent"):
         SpeculativePlanner(gate=gate, tools=[calculator], agent=rf.ChainOfThought())
 
