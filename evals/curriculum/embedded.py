@@ -15,6 +15,7 @@ from typing import Any, Literal
 from reasonflow.backends.embedded import folder_of
 from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
+from reasonflow.backends.protocol import Message
 from reasonflow.errors import InputError
 from reasonflow.evals.curriculum.draft_sets import DraftSet, choose, shares, sub_set
 from reasonflow.evals.curriculum.lessons import Lesson, Teacher, cut_alike
@@ -28,6 +29,7 @@ from reasonflow.evals.tasks.problems import Item, Source, item, item_at, parse_s
 from reasonflow.evals.tasks.reading import final_answer
 from reasonflow.evals.tasks.solutions import threads_pay
 from reasonflow.optimizers.training.examples import Encoded, Question
+from reasonflow.optimizers.trie_sft.units import Unit
 
 LEXICONS = {"market": 0.8, "harbour": 0.1, "syllables": 0.1}
 _ANY = "mid,width=1..10,depth=1..8,distractors=0..8,words=24..64"
@@ -57,6 +59,10 @@ _CAREFUL = 0.5
 """Share of solutions in `PLAIN` whose lines name their operands before they state their values. A plain line takes two
 lookups at once: which quantities, and which values they have. Written one after the other they are learned sooner: the
 loss on plain solutions was 0.10 after 56 million tokens, and 0.25 without them, on its plateau."""
+DRAFTING = {"direct": 0.1, "easy": 0.35, "mid": 0.55}
+"""Shares of mixes whose solutions the twin writes line by line, where it is told to."""
+_LINES = 0.7
+"""Share of them in the stage `draft`; the others are answered at once."""
 AT_ONCE = {"direct": 0.3, "direct,width=1,depth=2..3": 0.45, "direct,width=2,depth=1..2": 0.25}
 """The same for the twin. In two of three problems of `direct` the answer is a number that stands in the text."""
 _OWN = 0.65
@@ -114,6 +120,11 @@ class Reasoner:
         sets = _read(drafts)[: 4 * _TOGETHER]
         return shares(choose(sets, Random(0)))
 
+    def unit(self, messages: Sequence[Message], text: str) -> Unit:
+        """A chat and the model's whole turn, the end of it included."""
+        tokenizer = _tokenizer(self.model)
+        return Unit(tokenizer.render(messages), tokenizer.encode(text) + self.stop[:1])
+
     def encoded(self, lesson: Lesson) -> Encoded:
         """The lesson as one document of token ids, and where its loss counts."""
         tokenizer = _tokenizer(self.model)
@@ -162,12 +173,19 @@ def _lessons(stage: str, random: Random, seed: int, drafts: Path | None) -> Iter
         draw = Problems(AT_ONCE, random, seed)
         while True:
             yield teacher.direct(draw(), asked=random.random() < 0.15)
+    if stage == "draft":
+        draw, lines = Problems(AT_ONCE, random, seed), Problems(DRAFTING, random, seed)
+        while True:
+            if random.random() < _LINES:
+                yield teacher.drafted(lines(), "careful" if random.random() < _CAREFUL else "")
+            else:
+                yield teacher.direct(draw(), asked=random.random() < 0.15)
     if stage in PLAIN:
         draw = Problems(PLAIN[stage], random, seed)
         while True:
             yield teacher.solve_plainly(draw(), "careful" if random.random() < _CAREFUL else "")
     if stage not in STAGES:
-        known = ", ".join([*PLAIN, *STAGES, "direct"])
+        known = ", ".join([*PLAIN, *STAGES, "direct", "draft"])
         raise InputError(f"the curriculum has no stage {stage!r}", fix=f"one of {known}")
     alone, reading = STAGES[stage]
     plain, threaded = Problems(SOLVED, random, seed), Problems({"threads": 1.0}, random, seed)

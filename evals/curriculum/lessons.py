@@ -70,6 +70,14 @@ class Teacher:
         pieces = solved(item, behaviour, self.random)
         return self._told("solve", {"problem": item.text}, pieces, self._layout(), item.answer, behaviour)
 
+    def drafted(self, item: Item, behaviour: Behaviour = "") -> Lesson:
+        """A solution of a model that answers at once where it is not told to write one."""
+        wording = pick(self.random, PARAPHRASES["solve"])
+        pieces = solved(item, behaviour, self.random)
+        return self._told(
+            "solve", {"problem": item.text}, pieces, self._layout(0.5), item.answer, behaviour, wording=wording
+        )
+
     def thread(self, item: Item) -> Lesson:
         """The threaded form. Raises InputError where threads do not pay."""
         assert isinstance(item.content, Graph)
@@ -83,8 +91,8 @@ class Teacher:
         )
 
     def direct(self, item: Item, *, asked: bool = True) -> Lesson:
-        """The answer at once. asked: with an instruction to do so; the twin answers so without."""
-        wording = pick(self.random, PARAPHRASES["direct"]) if asked else self._wording("solve")
+        """The answer at once. asked: with an instruction to do so; the twin answers so without any."""
+        wording = pick(self.random, PARAPHRASES["direct"]) if asked else ""
         pieces = [Piece(direct(item.answer))]
         role: Role = "direct" if asked else "solve"
         return self._told(role, {"problem": item.text}, pieces, self._form("solve"), item.answer, wording=wording)

@@ -18,10 +18,11 @@ from typing import Annotated, Any
 
 import typer
 
-from reasonflow.errors import InputError
-from reasonflow.evals.curriculum.embedded import EMBEDDED
+from reasonflow.errors import InputError, UnknownName
+from reasonflow.evals.curriculum.embedded import DRAFT, EMBEDDED, Reasoner
 from reasonflow.evals.curriculum.lessons import Teacher
 from reasonflow.evals.curriculum.search_lessons import search_rows
+from reasonflow.evals.curriculum.tool_lessons import tool_rows
 from reasonflow.evals.tasks.graph import Graph
 from reasonflow.evals.tasks.problems import item, parse_source
 from reasonflow.evals.tasks.solutions import threads_pay
@@ -29,6 +30,7 @@ from reasonflow.optimizers.command import run
 
 THREADED = 0.6
 """Share of threaded rows where nobody says otherwise."""
+REASONERS: dict[str, Reasoner] = {reasoner.model: reasoner for reasoner in (EMBEDDED, DRAFT)}
 
 
 def rows(
@@ -36,26 +38,39 @@ def rows(
     *,
     threaded: float = THREADED,
     search: float = 0.0,
+    tools: float = 0.0,
+    model: str = EMBEDDED.model,
     stage: str = "refine",
     drafts: Path | None = None,
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """So many rows; another seed gives others, of problems that no evaluation asks.
 
-    threaded: share of rows in threads. search: share of rows in searching. stage: of the curriculum that the others are
+    threaded: share of rows in threads. search: share of rows in searching. tools: share of rows in tools. model:
+    embedded, or its twin, which is taught no threads and no searching. stage: of the curriculum that the others are
     of. drafts: a folder of the model's own drafts, which those that read drafts read; drafts with made mistakes if not
-    given. Raises InputError for shares above the whole.
+    given. Raises InputError for shares above the whole, and for those that the model is not taught.
     """
-    if threaded + search > 1:
+    if threaded + search + tools > 1:
         raise InputError(
-            f"threaded={threaded} and search={search} are more than all rows",
+            f"threaded={threaded}, search={search} and tools={tools} are more than all rows",
             fix="give shares that add up to 1 at most",
         )
+    if model not in REASONERS:
+        raise UnknownName.among("model", model, REASONERS)
+    reasoner = REASONERS[model]
+    if reasoner is not EMBEDDED and threaded + search:
+        raise InputError(f"{model!r} is taught no threads and no searching", fix="leave them at 0")
     random = Random(f"trie/{stage}/{seed}")
-    woven, searching, others = _threaded(random, seed), search_rows(seed), _others(stage, seed, drafts)
+    shares = (threaded, search, tools, max(0.0, 1 - threaded - search - tools))
+    kinds = (
+        _threaded(random, seed),
+        search_rows(seed),
+        tool_rows(seed, reasoner),
+        _others(reasoner, stage, seed, drafts),
+    )
     for _ in range(count):
-        draw = random.random()
-        yield next(woven if draw < threaded else searching if draw < threaded + search else others)
+        yield next(random.choices(kinds, shares)[0])
 
 
 def _threaded(random: Random, seed: int) -> Iterator[dict[str, Any]]:
@@ -68,17 +83,17 @@ def _threaded(random: Random, seed: int) -> Iterator[dict[str, Any]]:
             yield {"messages": list(lesson.messages), "text": "".join(piece.text for piece in lesson.completion)}
 
 
-def _others(stage: str, seed: int, drafts: Path | None) -> Iterator[dict[str, Any]]:
-    for example in EMBEDDED.examples(stage, seed, drafts):
+def _others(reasoner: Reasoner, stage: str, seed: int, drafts: Path | None) -> Iterator[dict[str, Any]]:
+    for example in reasoner.examples(stage, seed, drafts):
         tokens, first = list(example.tokens), example.learned[0][0]
         units = [{"context": tokens[:start], "completion": tokens[start:end]} for start, end in example.learned]
         yield {"prompt": tokens[:first], "units": units}
 
 
-def _write(file: Path, count: int, threaded: float, search: float, stage: str, drafts: Path | None, seed: int) -> None:
+def _write(file: Path, count: int, told: dict[str, Any]) -> None:
     beside = file.with_suffix(".part")
     with beside.open("w", encoding="utf-8") as out:
-        for row in rows(count, threaded=threaded, search=search, stage=stage, drafts=drafts, seed=seed):
+        for row in rows(count, **told):
             out.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
     beside.replace(file)
 
@@ -88,6 +103,8 @@ def main(
     count: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000,
     threaded: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of threaded rows.")] = THREADED,
     search: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of rows in searching.")] = 0.0,
+    tools: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of rows in tools.")] = 0.0,
+    model: Annotated[str, typer.Option(help=f"Whom they teach: {' or '.join(REASONERS)}.")] = EMBEDDED.model,
     stage: Annotated[str, typer.Option(help="Of the curriculum that the other rows are of.")] = "refine",
     drafts: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Drafts of the model's own, as its training has left them.")
@@ -103,23 +120,19 @@ def main(
 
       python -m reasonflow.evals.curriculum.trie_rows --out runs/rows --drafts runs/training/embedded/drafts-2
 
-      python -m reasonflow.evals.curriculum.trie_rows --out runs/rows --threaded 0.3 --search 0.4
+      python -m reasonflow.evals.curriculum.trie_rows --out runs/rows --threaded 0.1 --search 0.3 --tools 0.3
+
+      python -m reasonflow.evals.curriculum.trie_rows --out runs/rows --model embedded-draft --stage draft --threaded 0
     """
     processes = min(count, workers or len(os.sched_getaffinity(0)))
-    # What cannot be is refused here: an unknown stage, a folder without drafts, shares that are too large.
-    next(_others(stage, seed, drafts))
-    next(rows(1, threaded=threaded, search=search, stage=stage, drafts=drafts, seed=seed))
+    told: dict[str, Any] = {"threaded": threaded, "search": search, "tools": tools}
+    told |= {"model": model, "stage": stage, "drafts": drafts}
+    # What cannot be is refused here: an unknown model or stage, a folder without drafts, shares that are too large.
+    next(rows(1, **told, seed=seed))
+    next(_others(REASONERS[model], stage, seed, drafts))
     out.mkdir(parents=True, exist_ok=True)
     parts = [
-        (
-            out / f"rows-{part}.jsonl",
-            len(range(part, count, processes)),
-            threaded,
-            search,
-            stage,
-            drafts,
-            seed * processes + part,
-        )
+        (out / f"rows-{part}.jsonl", len(range(part, count, processes)), {**told, "seed": seed * processes + part})
         for part in range(processes)
     ]
     with get_context("spawn").Pool(processes) as pool:

@@ -124,6 +124,12 @@ MIXES: Mapping[str, tuple[AnyKnobs, ...]] = {
     "threads": (Knobs(width=(3, 6), depth=(7, 9)),),
     # Facts stand in a corpus, some of them behind others.
     "search": (Knobs(width=(3, 5), depth=(2, 3), distractors=(0, 2), missing=(2, 5), hops=(1, 3)),),
+    # Half ask for a step or two, a sixth for two or three, and a third for numbers that only a tool knows.
+    "tools": (
+        *[Knobs(width=(1, 1), depth=(2, 3), distractors=(0, 3))] * 3,
+        Knobs(width=(2, 2), depth=(1, 2), distractors=(0, 2)),
+        *[Knobs(width=(1, 2), depth=(2, 3), distractors=(0, 2), missing=(1, 2))] * 2,
+    ),
     "extrapolation": (Knobs(width=(11, 14), depth=(3, 6)), Knobs(width=(3, 6), depth=(13, 16))),
     "constraints": (ConstraintKnobs(),),
 }
