@@ -56,7 +56,7 @@ def needs_tools(item: Item) -> bool:
 
 def _looked_up(item: Item) -> Iterator[Step]:
     for lookup in item.lookups:
-        args = {"item": lookup.name, "house": lookup.house}
+        args: dict[str, Any] = {"item": lookup.name, "house": lookup.house}
         yield Step(f"{lookup.name} in house {lookup.house}", "look_up", args, look_up(**args))
 
 
