@@ -98,6 +98,8 @@ def fewest(alpha: float, delta: float) -> int:
 @lru_cache(maxsize=65_536)  # over many splits the same few tests come again and again
 def binomial_tail(errors: int, count: int, rate: float) -> float:
     """The chance of at most so many errors among count, at a rate above 0 and below 1."""
+    if errors >= count:
+        return 1.0
     return min(1.0, math.fsum(math.exp(_log_chance(k, count, rate)) for k in range(errors + 1)))
 
 

@@ -99,6 +99,12 @@ def test_where_nothing_holds_nothing_passes() -> None:
     assert not found.decide(1e9).accepted
 
 
+def test_where_all_is_wrong_nothing_passes() -> None:
+    found = gate()
+    assert calibrate(found, [Sample(1.0, False)] * 300).acceptance == 0.0
+    assert found.threshold is None
+
+
 def test_where_all_is_right_all_passes() -> None:
     found = gate()
     calibration = calibrate(found, [Sample(float(place), True) for place in range(100)], model="m1")
