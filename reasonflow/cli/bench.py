@@ -297,13 +297,14 @@ def layouts(
     """
     from reasonflow.cli.options import build, open_lm, parse_engine_options
     from reasonflow.evals.benchmarks import load
+    from reasonflow.evals.dataset import signature_of
     from reasonflow.evals.performance.layouts import measure_layouts
     from reasonflow.evals.performance.worked import read_worked, with_worked
 
     problems = load(benchmark, data=data, limit=limit)
     if worked is not None:
         problems = with_worked(problems, read_worked(worked, shots))
-    made = build(program, f"{', '.join(problems[0].inputs)} -> answer", settings or ())
+    made = build(program, signature_of(problems[0]), settings or ())
     lm = open_lm(
         model,
         temperature=temperature,
