@@ -142,7 +142,8 @@ class GateSplits:
         notes = [
             f"Violations and acceptance are counted on {tested:,} test samples a split; where nothing passes, nothing "
             f"violates. Beyond chance: errors that would have a chance of at most {CHANCE:g}, were the risk alpha. "
-            f"The promise is a share of at most {self.delta:g}, beyond chance of {self.delta + CHANCE:g}."
+            f"The promise is a share of at most {self.delta:g}, beyond chance of {self.delta + CHANCE:g}. "
+            "Spreads are of 90 % of the splits."
         ]
         if self.left_out:
             named = ", ".join(f"{alpha:g}" for alpha in self.left_out)

@@ -84,6 +84,7 @@ def test_calls_stand_in_any_order_and_each_answers_one() -> None:
         ([{"field": "Age"}], [[{"field": ["age"]}]], True),
         (None, [None, "none"], True),
         (0, [None, False], False),
+        (True, [1], False),
         ("it's", ['it"s'], True),
         (float("nan"), [1], False),
     ],

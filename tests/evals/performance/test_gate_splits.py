@@ -79,7 +79,9 @@ def test_the_best_threshold_in_hindsight_takes_equal_scores_together() -> None:
     held = [Sample(9.0, True)] * 100
     test = [Sample(3.0, True)] * 8 + [Sample(2.0, True)] + [Sample(2.0, False)] * 2 + [Sample(math.nan, True)]
     counted = gate_splits._Test(test, higher=True).split(2.5, 0.1, None)
-    assert counted == Split(accepted=8, errors=0, hindsight=8, population_risk=None)  # 9 of 10 would split the twos
+    assert counted == Split(accepted=8, errors=0, hindsight=8, population_risk=None)
+    tied = [Sample(3.0, True)] * 10 + [Sample(2.0, False)] * 3
+    assert gate_splits._Test(tied, higher=True).split(None, 0.1, None).hindsight == 10  # 11 would split the twos
     assert gate_splits._Test(test, higher=True).split(2.0, 0.2, None) == Split(11, 2, 11, None)
     assert gate_splits._Test(test, higher=False).split(2.0, 0.5, None) == Split(3, 2, 11, None)
     assert gate_splits._Test(test, higher=True).split(None, 0.2, 0.0) == Split(0, 0, 11, 0.0)
