@@ -1,6 +1,7 @@
 """Benchmarks by name: one table says where each lives and which of its columns mean what.
 
-Those of question answering have a table of their own, `reasonflow.evals.qa.table`.
+Those of question answering have a table of their own, `reasonflow.evals.qa.table`, and those that only a file gives,
+`reasonflow.evals.files`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.evals.benchmark import Benchmark, to_problems
 from reasonflow.evals.dataset import Problem, read_problems
+from reasonflow.evals.files import FILES
 from reasonflow.evals.qa.table import QUESTIONS
 from reasonflow.evals.tasks import DEFAULT_SIZE, PREFIX, generate, parse_task, problems
 
@@ -105,7 +107,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 def names() -> list[str]:
     """Every benchmark with a name of its own, the default first: that one is generated and needs no download."""
-    return [DEFAULT, *BENCHMARKS]
+    return [DEFAULT, *BENCHMARKS, *FILES]
 
 
 def load(
@@ -140,6 +142,14 @@ def load(
         return generate(task, size=limit or DEFAULT_SIZE, seed=task.seed if seed is None else seed)
     if generated:
         return problems.generate(name, size=limit or DEFAULT_SIZE, seed=seed)
+    if name in FILES:
+        if data is None:
+            raise InputError(
+                f"the benchmark {name!r} is read from a file",
+                why="there is no table of it to download",
+                fix="give its rows as JSON lines with --data FILE; docs/calls.md says what is in them",
+            )
+        return choose(read_problems(data, FILES[name]), limit, seed)
     if name not in BENCHMARKS:
         raise UnknownName.among("benchmark", name, [*names(), f"{PREFIX}chain_sum"])
     entry = BENCHMARKS[name]

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+import dspy
+
 from reasonflow.errors import InputError
 from reasonflow.evals.evidence import Evidence
 
-Kind: TypeAlias = Literal["math", "text", "listed", "countdown", "generated"]
+Kind: TypeAlias = Literal["math", "text", "listed", "countdown", "generated", "calls", "tools"]
 """How an answer is graded: as mathematics, as normalised words, by whether every string of a structured gold answer is
-found in it, as an expression that reaches a target, or by the generator that made the problem."""
+found in it, as an expression that reaches a target, by the generator that made the problem, as function calls, or as a
+set of tools."""
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """A line beyond this is an error: no benchmark row comes near it, and a whole file without line ends would."""
@@ -38,8 +41,12 @@ class Problem:
     aliases: tuple[str, ...] = ()
     """Other answers that count as right."""
     grading: Mapping[str, Any] = field(default_factory=dict)
-    """What grading needs beyond the answer: `numbers` and `target`, the `answers` with their JSON types, or where the
-    generator finds its entry again."""
+    """What grading needs beyond the answer: `numbers` and `target`, the `answers` with their JSON types, where the
+    generator finds its entry again, the `ground_truth` of calls, or the `relevant` tools."""
+    output: str = "answer"
+    """The field of the program's that is graded."""
+    instructions: str = ""
+    """What the program is told of its task; empty: what the names of its fields say."""
     evidence: Evidence = field(default_factory=Evidence)
     """What the answer rests on, where that is annotated. Programs are not shown it."""
 
@@ -49,8 +56,18 @@ def digest(problems: Iterable[Problem]) -> str:
     hashed = hashlib.sha256()
     for problem in problems:
         row = [problem.id, dict(problem.inputs), problem.answer, problem.kind, problem.aliases, dict(problem.grading)]
+        row += [text for text in (problem.output, problem.instructions) if text not in ("answer", "")]
         hashed.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
     return hashed.hexdigest()[:16]
+
+
+def signature_of(problem: Problem) -> str | type[dspy.Signature]:
+    """Of a program that solves problems like this one."""
+    fields = f"{', '.join(problem.inputs)} -> {problem.output}"
+    if not problem.instructions:
+        return fields
+    made: type[dspy.Signature] = dspy.Signature(fields, problem.instructions)
+    return made
 
 
 class RowReader(Protocol):

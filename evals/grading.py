@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from reasonflow.errors import RunError
+from reasonflow.evals.calls import structure, tools
 from reasonflow.evals.comparison import MAX_CHARS, countdown, decide, same_words
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.qa import fanout
@@ -143,6 +144,12 @@ class Grader:
             return Grade(*countdown(answer, problem.grading["numbers"], problem.grading["target"]))
         if problem.kind == "listed":
             return _listed(answer, problem.grading["answers"])
+        if problem.kind == "calls":
+            met = structure.match(answer, problem.grading["ground_truth"])
+            return Grade(met.equal, met.reason)
+        if problem.kind == "tools":
+            chosen = tools.choose(answer, problem.grading["relevant"])
+            return Grade(chosen.equal, chosen.reason)
         accepted = (problem.answer, *problem.aliases)
         if problem.kind == "text":
             return Grade(any(same_words(answer, gold) for gold in accepted))

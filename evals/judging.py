@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -39,11 +40,11 @@ Judge: TypeAlias = Callable[[Problem, Any], Awaitable[Verdict]]
 
 
 def by_answer(grader: Grader) -> Judge:
-    """Compares the field `answer` with the problem's. Raises ProgramError for a prediction that has none."""
+    """Compares the field of the answer with the problem's. Raises ProgramError for a prediction that has none."""
 
     async def judge(problem: Problem, prediction: Any) -> Verdict:
         # In a thread: a comparison may take its whole time limit.
-        grade = await anyio.to_thread.run_sync(grader.grade, problem, required_answer(prediction))
+        grade = await anyio.to_thread.run_sync(grader.grade, problem, required_answer(prediction, problem.output))
         return Verdict(correct=grade.correct, reason=grade.reason)
 
     return judge
@@ -67,20 +68,22 @@ def by_metric(metric: Metric, examples: Mapping[str, dspy.Example]) -> Judge:
     return judge
 
 
-def required_answer(prediction: Any) -> str | None:
+def required_answer(prediction: Any, field: str = "answer") -> str | None:
     """The answer field. Raises ProgramError where the program has none: its answers cannot be compared then."""
-    if "answer" not in prediction:
+    if field not in prediction:
         raise ProgramError(
-            "the program's result has no field 'answer'",
+            f"the program's result has no field {field!r}",
             why=f"it has {', '.join(prediction.keys()) or 'none'}",
-            fix='end its signature in answer: "problem -> answer"',
+            fix=f'end its signature in {field}: "problem -> {field}"',
         )
-    return recorded_answer(prediction)
+    return recorded_answer(prediction, field)
 
 
-def recorded_answer(prediction: Any) -> str | None:
-    """The answer field as text; None where there is none."""
-    value = prediction.get("answer") if hasattr(prediction, "get") else None
+def recorded_answer(prediction: Any, field: str = "answer") -> str | None:
+    """The answer field as text, a list or an object as JSON; None where there is none."""
+    value = prediction.get(field) if hasattr(prediction, "get") else None
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False, default=str)
     return None if value is None else str(value)
 
 

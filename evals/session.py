@@ -181,7 +181,7 @@ class Session:
             id=problem.id,
             sample=index,
             seed=seed,
-            answer=None if error else recorded_answer(ended.prediction),
+            answer=None if error else recorded_answer(ended.prediction, problem.output),
             expected=problem.answer,
             correct=verdict.correct,
             score=verdict.score,

@@ -12,11 +12,12 @@ import hashlib
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, get_args
 
-from reasonflow.errors import InputError
+from reasonflow.errors import InputError, UnknownName
 from reasonflow.gates.gate import Calibration, Gate
-from reasonflow.gates.scores import Separability
+from reasonflow.optimizers.published_thresholds import Source, published
 
 _STARTS = 4
 """Strict thresholds from which it loosens, delta shared. A sequence ends at the first that is not rejected, and few
@@ -24,8 +25,6 @@ samples pass the strictest: from one start alone 46 % of what hindsight accepts 
 four of them 75 %."""
 _TESTED = 40
 """Thresholds, evenly apart in the logarithm of how many samples pass."""
-SPECEYES = 0.98
-"""SpecEyes' default threshold (arXiv:2603.23483): of the least separability, of k 64, under the sigmoid."""
 
 
 class Sample(NamedTuple):
@@ -37,16 +36,27 @@ class Sample(NamedTuple):
 
 
 def calibrate(
-    gate: Gate, samples: Sequence[Sample], *, alpha: float = 0.1, delta: float = 0.1, model: str = ""
+    gate: Gate,
+    samples: Sequence[Sample],
+    *,
+    alpha: float = 0.1,
+    delta: float = 0.1,
+    model: str = "",
+    faithful: bool | Source = False,
 ) -> Calibration:
     """Set the gate to the loosest threshold that holds, and say what it was found on.
 
     Where none holds, the gate lets nothing pass. It takes `fewest(alpha, delta)` samples even without an error, and
-    some 600 to come near the best threshold.
+    some 600 to 1,000 to come near the best threshold.
 
     samples: held out, independent of each other, of the traffic that the gate will see. model: its fingerprint.
-    Raises InputError for alpha and delta outside 0 to 1, and for too few samples.
+    faithful: set what the paper of the gate's score would, and how it treats equal scores, for comparison with it; see
+        `published_thresholds`. It promises nothing, and needs neither alpha nor delta nor verdicts. True or "released":
+        as in the papers' code; "paper": as in their text.
+    Raises InputError for alpha and delta outside 0 to 1, for too few samples, and as `published` does.
     """
+    if faithful:
+        return _as_published(gate, samples, "released" if faithful is True else faithful, model)
     _check_share("alpha", alpha)
     _check_share("delta", delta)
     scored, least = _best_first(gate, samples), fewest(alpha, delta)
@@ -77,16 +87,12 @@ def within_takeover(gate: Gate, samples: Sequence[Sample], takeover: float, *, m
     return _found(gate, scored[must - 1].score, samples, "takeover", model)
 
 
-def published(gate: Gate) -> Calibration:
-    """Set SpecEyes' default threshold, which was chosen on the data that it was tested on. It promises nothing here.
-
-    Raises InputError for a score that it is not of.
-    """
-    if gate.score != Separability():
-        raise InputError(f"{SPECEYES} is no threshold of {gate.score!r}", fix="use Separability() as it is")
-    calibration = Calibration(method="published", digest="", samples=0, model="", settings=gate.score.settings)
-    gate.set(SPECEYES, calibration)
-    return calibration
+def _as_published(gate: Gate, samples: Sequence[Sample], source: Source, model: str) -> Calibration:
+    if source not in get_args(Source):
+        raise UnknownName.among("source", source, get_args(Source))
+    scores = [score for score, _ in samples if not math.isnan(score)]
+    threshold, gate.strict = published(gate.score, scores, source)
+    return _found(gate, threshold, samples, f"published, {source}", model)
 
 
 def fewest(alpha: float, delta: float) -> int:
@@ -94,8 +100,11 @@ def fewest(alpha: float, delta: float) -> int:
     return 1 + math.ceil(math.log(delta / _STARTS) / math.log1p(-alpha))
 
 
+@lru_cache(maxsize=65_536)  # over many splits the same few tests come again and again
 def binomial_tail(errors: int, count: int, rate: float) -> float:
     """The chance of at most so many errors among count, at a rate above 0 and below 1."""
+    if errors >= count:
+        return 1.0
     return min(1.0, math.fsum(math.exp(_log_chance(k, count, rate)) for k in range(errors + 1)))
 
 
@@ -141,7 +150,8 @@ def _found(
     alpha: float | None = None,
     delta: float | None = None,
 ) -> Calibration:
-    digest = hashlib.sha256(repr([(float(score), bool(right)) for score, right in samples]).encode()).hexdigest()[:16]
+    seen = repr([(float(score), bool(right)) for score, right in samples])
+    digest = hashlib.sha256(seen.encode()).hexdigest()[:16] if samples else ""
     calibration = Calibration(
         method=method,
         digest=digest,
@@ -150,7 +160,7 @@ def _found(
         settings=gate.score.settings,
         alpha=alpha,
         delta=delta,
-        acceptance=sum(gate.passes(threshold, score) for score, _ in samples) / len(samples),
+        acceptance=sum(gate.passes(threshold, score) for score, _ in samples) / len(samples) if samples else None,
     )
     gate.set(threshold, calibration)
     return calibration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -34,6 +35,8 @@ class History(NamedTuple):
     context: Context
     over: bool
     """There is an answer, or the model that wrote last had nothing more to say."""
+    turns: int
+    """Chunks of the draft model so far, those among them that the target wrote anew or went on behind."""
 
 
 class Seen(NamedTuple):
@@ -56,8 +59,9 @@ class AsyncScaling(rf.Program):
     A rejected chunk that ends its solution is written anew by the target, since nothing can go on behind an end; as
     released (`rewrite=False`), the target goes on behind it all the same.
 
-    gate: of the chunk's tokens: `Perplexity()` as published, `TokenProbability()`. Calibrate it on chunks of that kind.
-        A scoring call that fails accepts nothing.
+    gate: of the chunk's tokens: `Perplexity()` as published, `TokenProbability()`. Calibrate it on chunks of that kind:
+        `reasonflow.optimizers.scaling_samples`. A scoring call that fails accepts nothing. Several: one a turn, since
+        later chunks follow more text and score otherwise; the last one is for all later turns, too.
     n, turns, chunk: samples, chunks of each at most, tokens of a chunk of either model (published: 16, 15, 500).
     scoring: "target": log-probabilities of the chunk under the target, one call a chunk over the whole prompt, which
         bypasses vLLM's prefix cache; the run's notes say how many tokens that took. "draft": the draft model's own, for
@@ -69,7 +73,7 @@ class AsyncScaling(rf.Program):
     def __init__(
         self,
         signature: str | type[dspy.Signature] = "problem -> answer",
-        gate: rf.Gate | None = None,
+        gate: rf.Gate | Sequence[rf.Gate] | None = None,
         n: int = 16,
         turns: int = 15,
         *,
@@ -87,18 +91,14 @@ class AsyncScaling(rf.Program):
                 raise InputError(f"{name}={number} leaves nothing to write", fix="give a whole number from 1 up")
         if scoring not in get_args(Scoring):
             raise UnknownName.among("scoring", scoring, get_args(Scoring))
-        wanted = gate.score.logprobs
-        if not wanted or (scoring == "target" and wanted > 1):
-            raise InputError(
-                f"{gate.score!r} cannot score chunks",
-                why="it is no score of tokens" if not wanted else "a target tells of given tokens, not of others",
-                fix="Perplexity() or TokenProbability()",
-            )
+        gates = (gate,) if isinstance(gate, rf.Gate) else tuple(gate)
+        _check_gates(gates, turns, scoring)
+        wanted = max(each.score.logprobs for each in gates)
         task = read_signature(signature)
         settings = {"temperature": TEMPERATURE, "max_tokens": chunk, **(config or {})}
         self.signature = task
         self.answer = answer_field(task)
-        self.gate = gate
+        self.gate = gate if isinstance(gate, rf.Gate) else gates
         self.n, self.turns = rf.Choice(n), rf.Choice(turns)
         self.scoring, self.rewrite = scoring, rewrite
         self.draft = rf.Continue(task, config={**settings, **({"logprobs": wanted} if scoring == "draft" else {})})
@@ -113,7 +113,7 @@ class AsyncScaling(rf.Program):
             return rf.when(
                 rf.call(quick(accepted), seen),
                 lambda: rf.call(quick(kept), seen),
-                lambda: rf.call(quick(taken_over), self.target(after=seen.after)),
+                lambda: rf.call(quick(taken_over), self.target(after=seen.after), seen),
             )
 
         def turn(history: Any) -> Any:
@@ -135,13 +135,28 @@ class AsyncScaling(rf.Program):
         return rf.answer(rf.when(rf.call(quick(self.usable)), answered, lambda: rf.call(quick(nothing))))
 
     @property
+    def gates(self) -> tuple[rf.Gate, ...]:
+        """One for each of the first turns, the last of them for all later ones."""
+        return (self.gate,) if isinstance(self.gate, rf.Gate) else self.gate
+
+    def gate_of(self, turn: int) -> rf.Gate:
+        """turn: from 0."""
+        gates = self.gates
+        return gates[min(turn, len(gates) - 1)]
+
+    @property
     def model(self) -> str:
-        """Fingerprint of the model whose log-probabilities the gate sees, as calibrations keep it."""
+        """Fingerprint of the model whose log-probabilities the gates see, as calibrations keep it."""
         return model_behind(self._lm(self.target if self.scoring == "target" else self.draft))
 
     def usable(self) -> bool:
-        """True. Raises InputError where the gate is not for these models, or these do not fit each other."""
-        self.gate.check(model=self.model)
+        """True. Raises InputError where a gate is not for these models, or these do not fit each other."""
+        for gate in self.gates[: int(self.turns)]:
+            gate.check(model=self.model)
+        return self.fitting()
+
+    def fitting(self) -> bool:
+        """True. Raises InputError for models that do not fit each other or the scoring."""
         draft, target = (runtime_of(self._lm(site), name).backend for site, name in self._sites())
         if self.scoring == "target" and not target.capabilities.prompt_logprobs:
             raise InputError(
@@ -158,17 +173,29 @@ class AsyncScaling(rf.Program):
 
     async def seen(self, chunk: Any, before: History | None) -> Seen:
         """What the gate says of a chunk. before: what it goes on from; None: the prompt."""
+        history, after = self.with_chunk(chunk, before)
+        turn = history.turns - 1
+        decision = self.gate_of(turn).decide(await self.value(chunk, after), model=self.model)
+        told = f"{'accepted' if decision.accepted else 'not accepted'}, {decision.why}, turn {turn + 1}"
+        rf.note(f"gate: {told}", repair=False)
+        return Seen(decision.accepted, history, after if history.over and self.rewrite else history.context)
+
+    @staticmethod
+    def with_chunk(chunk: Any, before: History | None) -> tuple[History, Context]:
+        """What is written with a chunk of the draft's, and what it goes on from."""
         context: Context = chunk.context
-        after = context.alone() if before is None else before.context
-        history = History(context, over=not chunk.cut or answered_in(context))
+        over = not chunk.cut or answered_in(context)
+        if before is None:
+            return History(context, over, 1), context.alone()
+        return History(context, over, before.turns + 1), before.context
+
+    async def value(self, chunk: Any, after: Context) -> tuple[TokenLogprobs, ...]:
+        """What a gate's score is computed of; nothing where it cannot be had, with a note."""
         try:
-            value = chunk.logprobs if self.scoring == "draft" else await self.scored(context, after)
+            return chunk.logprobs if self.scoring == "draft" else await self.scored(chunk.context, after)
         except Exception as error:  # whatever goes wrong with a score: the target goes on
             rf.note(f"not scored: {error or type(error).__name__}")
-            value = ()
-        decision = self.gate.decide(value, model=self.model)
-        rf.note(f"gate: {'accepted' if decision.accepted else 'not accepted'}, {decision.why}", repair=False)
-        return Seen(decision.accepted, history, after if history.over and self.rewrite else context)
+            return ()
 
     async def scored(self, context: Context, before: Context) -> tuple[TokenLogprobs, ...]:
         """Log-probabilities under the target of what came behind an earlier context."""
@@ -196,14 +223,36 @@ class AsyncScaling(rf.Program):
         return site.lm or dspy.settings.lm
 
 
+def _check_gates(gates: Sequence[rf.Gate], turns: int, scoring: Scoring) -> None:
+    """Raises InputError for more gates than turns or none, one that stands twice, and one of another score."""
+    if not 1 <= len(gates) <= turns:
+        raise InputError(
+            f"{len(gates)} gates for {turns} turns",
+            why="each is for one turn, the last one for all later ones, too",
+            fix=f"give 1 to {turns} gates",
+        )
+    if len({id(gate) for gate in gates}) < len(gates):
+        raise InputError(
+            "one gate stands for two turns", why="it would be calibrated twice", fix="make a gate for each turn"
+        )
+    for gate in gates:
+        wanted = gate.score.logprobs
+        if not wanted or (scoring == "target" and wanted > 1):
+            raise InputError(
+                f"{gate.score!r} cannot score chunks",
+                why="it is no score of tokens" if not wanted else "a target tells of given tokens, not of others",
+                fix="Perplexity() or TokenProbability()",
+            )
+
+
 def answered_in(context: Context) -> bool:
     """Whether what is written has a whole box."""
     return extract_answer(context.text).repair is None
 
 
-def taken_over(record: Any) -> History:
+def taken_over(record: Any, seen: Seen) -> History:
     """What is written once the target has gone on."""
-    return History(record.context, over=not record.cut or answered_in(record.context))
+    return History(record.context, not record.cut or answered_in(record.context), seen.history.turns)
 
 
 def accepted(seen: Seen) -> bool:

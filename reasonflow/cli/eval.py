@@ -117,6 +117,8 @@ def evaluate(
 
       reasonflow eval chain_of_thought --benchmark 2wiki --data questions.jsonl --limit 5
 
+      reasonflow eval chain_of_thought --benchmark bfcl-parallel --data bfcl_parallel.jsonl --limit 5 --json
+
       reasonflow eval pdr --model openai/Qwen/Qwen3-8B --engine http://localhost:8000/v1
 
       reasonflow eval chain_of_thought --benchmark rg:leg_counting,max_animals=3
@@ -165,6 +167,8 @@ def evaluate(
     from reasonflow import programs
     from reasonflow.evals import report, searching
     from reasonflow.evals.benchmarks import DEFAULT, load
+    from reasonflow.evals.calls import scores
+    from reasonflow.evals.dataset import signature_of
     from reasonflow.evals.estimate_error import compared
     from reasonflow.evals.runner import limited
     from reasonflow.plan.budget import Budget
@@ -174,7 +178,7 @@ def evaluate(
     # Everything that can be wrong with the command is found before the engine's half minute.
     arguments = parse_settings(programs.find(program), settings or ())
     problems = load(benchmark, data=data, limit=limit)
-    signature = f"{', '.join(problems[0].inputs)} -> answer"
+    signature = signature_of(problems[0])
     sources = (benchmark, None if data is None else data.stem)
     name = "-".join(source for source in sources if source is not None) or DEFAULT
     folder = out or default_folder(program, name, model, seed)
@@ -219,7 +223,9 @@ def evaluate(
         evaluation = _run(made, problems, console, out=folder, concurrency=concurrency, kept=kept, **options)
     against = compared(folder, evaluation)
     found = report.summarise(evaluation, program=program, benchmark=name, model=model, seed=seed, estimate=against)
-    found = replace(found, figures=searching.figures(problems, evaluation.samples, kept, seed))
+    words = searching.figures(problems, evaluation.samples, kept, seed)
+    calls = scores.figures(problems, evaluation.samples, seed)
+    found = replace(found, figures={**(words or {}), **(calls or {})} or None)
     report.write(found, folder)
     if as_json:
         print(json.dumps({**found.to_json(), "out": str(folder)}, ensure_ascii=False))

@@ -18,9 +18,9 @@ class Calibration:
     """Where a threshold comes from."""
 
     method: str
-    """How it was found, in a word: "fixed sequences", "takeover", "published"."""
+    """How it was found, in a word: "fixed sequences", "takeover", "published, released"."""
     digest: str
-    """Of the scores and verdicts that it was found on; empty where it comes from a paper."""
+    """Of the scores and verdicts that it was found on; empty where there were none."""
     samples: int
     model: str
     """Fingerprint of the model whose scores they were; empty: of any."""
@@ -31,7 +31,7 @@ class Calibration:
     delta: float | None = None
     """Chance, over calibration sets, that there are more."""
     acceptance: float | None = None
-    """Share of the calibration set that passes."""
+    """Share of the calibration set that passes; None where there is none."""
 
 
 class Decision(NamedTuple):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import reasonflow as rf
 from reasonflow.errors import InputError
-from reasonflow.gates.scores import Measured, Perplexity, Separability
-from reasonflow.optimizers.gates import Sample, binomial_tail, calibrate, fewest, published, within_takeover
+from reasonflow.gates.scores import Measured
+from reasonflow.optimizers.gates import Sample, binomial_tail, calibrate, fewest, within_takeover
 
 
 def gate(*, higher: bool = True, strict: bool = False) -> rf.Gate:
@@ -99,6 +99,12 @@ def test_where_nothing_holds_nothing_passes() -> None:
     assert not found.decide(1e9).accepted
 
 
+def test_where_all_is_wrong_nothing_passes() -> None:
+    found = gate()
+    assert calibrate(found, [Sample(1.0, False)] * 300).acceptance == 0.0
+    assert found.threshold is None
+
+
 def test_where_all_is_right_all_passes() -> None:
     found = gate()
     calibration = calibrate(found, [Sample(float(place), True) for place in range(100)], model="m1")
@@ -140,12 +146,3 @@ def test_a_takeover_is_the_share_that_does_not_pass(higher: bool) -> None:
         within_takeover(gate(), [Sample(math.nan, True)] * 10, 0.5)
     with pytest.raises(InputError, match="takeover"):
         within_takeover(gate(), samples, 0.0)
-
-
-def test_the_published_threshold_is_of_the_published_score() -> None:
-    found = rf.Gate(Separability(), strict=True)
-    published(found)
-    assert (found.threshold, found.calibration and found.calibration.method) == (0.98, "published")
-    found.check(model="any")
-    with pytest.raises(InputError, match="no threshold of Perplexity"):
-        published(rf.Gate(Perplexity()))

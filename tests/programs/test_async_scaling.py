@@ -81,6 +81,44 @@ def test_majority_and_all_answers_are_told_apart() -> None:
     assert sorted(out.answers) == ["7", "8", "8", "9"]
 
 
+def test_each_turn_has_its_gate_and_later_ones_the_last() -> None:
+    """The same chunk three times: the second gate alone refuses it, and the target goes on there."""
+    say = (SURE, " | and so on and on and on")
+    for bars, asked in (((0.5, 0.5), 0), ((0.5, 1.0), 3), ((1.0, 0.5), 1), ((0.5, 1.0, 0.5), 1)):
+        draft = Writer(say, say, say, (SURE, r" \boxed{6}"))
+        target = Writer(" well well well well well well well well")
+        gates = [rf.Gate(TokenProbability(), bar) for bar in bars]
+        out = scale(draft, target, gates, chunk=5, n=1, rewrite=False)
+        told = [note for note in out.run.notes if "gate: " in note]
+        refused = [turn for turn, bar in enumerate((*bars, *[bars[-1]] * 4)[:4]) if bar == 1.0]
+        assert len(told) == 4
+        assert [("not accepted" in note) for note in told] == [turn in refused for turn in range(4)]
+        assert (out.answer, len(target.prompts)) == ("6", asked)
+
+
+@pytest.mark.parametrize(
+    ("gates", "what"),
+    [
+        ([], "0 gates for 2 turns"),
+        ([rf.Gate(Perplexity(), 1.0) for _ in range(3)], "3 gates for 2 turns"),
+        ([rf.Gate(Perplexity(), 1.0)] * 2, "one gate stands for two turns"),
+        ([rf.Gate(Perplexity(), 1.0), rf.Gate(VoteShare(), 0.5)], "cannot score chunks"),
+    ],
+)
+def test_gates_are_one_a_turn_at_most(gates: list[rf.Gate], what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        AsyncScaling(gate=gates, turns=2)
+
+
+def test_gates_of_turns_that_are_not_run_need_no_calibration() -> None:
+    program = AsyncScaling(gate=[rf.Gate(Perplexity(), 9.0), rf.Gate(Perplexity())], n=2, turns=2)
+    with dspy.context(lm=rf.scripted(r"\boxed{4}")):
+        with pytest.raises(InputError, match="the gate has no threshold"):
+            program(problem="How many?")
+        program.turns.value = 1
+        assert program(problem="How many?").answer == "4"
+
+
 def test_no_sample_waits_for_another() -> None:
     draft = Writer((SURE, " | and so on and on"), (SURE, r" \boxed{6}"))
     waits: list[float] = []

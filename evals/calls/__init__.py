@@ -1,0 +1,1 @@
+"""Function calls as answers: which functions, with which arguments, and how such answers are graded."""
