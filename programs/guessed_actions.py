@@ -35,22 +35,22 @@ Spawn: TypeAlias = Callable[[Callable[[], Awaitable[None]]], Callable[[], Any]]
 class Guesses:
     """What came of the guesses of one run of an agent."""
 
-    asked: int
+    asked: int = 0
     """Of the small model: a step has up to as many as there are guesses a step."""
-    started: int
+    started: int = 0
     """Tool calls that guesses have started."""
-    hits: int
+    hits: int = 0
     """Of those: the agent asked for the very same call in that step, and read what it gave."""
-    calls: int
+    calls: int = 0
     """Tool calls of the agent, those that hit included; its "finish" is none."""
-    seconds_saved: float
+    seconds_saved: float = 0.0
     """Summed over the hits: how long the call had run when the agent asked for it. Less what the agent has waited for
     calls that failed, and were made anew."""
-    waste_tokens: int
+    waste_tokens: int = 0
     """Output tokens of the guesses that did not hit, as far as they were written."""
-    tool_seconds_wasted: float
+    tool_seconds_wasted: float = 0.0
     """Of calls that did not hit: until they ended, or else until the agent did."""
-    effects: int
+    effects: int = 0
     """Started calls of tools that are not declared free of effects. There is none."""
 
     @property

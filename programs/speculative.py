@@ -12,6 +12,7 @@ from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import InputError
 from reasonflow.language.signatures import read_signature
 from reasonflow.programs.bounded_tools import DEADLINE_S, bounded
+from reasonflow.programs.guessed_actions import Guesses
 from reasonflow.programs.quick import nothing, quick
 from reasonflow.programs.refinement import about, extended, unused
 from reasonflow.programs.speculative_actions import Action, ActionsAhead
@@ -41,7 +42,7 @@ class SpeculativePlanner(rf.Program):
     The judge, the small model and the agent of one task never wait for other tasks. What the judge or the small model
     fails at, and what the gate cannot score, goes to the agent: nothing is accepted by mistake. The output has
     `source`, "small" or "agent", beside the signature's fields, and the run's notes have what the gate said. With
-    `actions` it has `guesses`, too: what came of them, None where the agent's answer was not taken.
+    `actions` it has `guesses`, too, a `Guesses`: what came of those of the agent that has answered.
 
     gate: see docs/gates.md. Its score is computed of the answer's tokens where it takes log-probabilities, else of the
         whole record. It must be calibrated, or have a threshold.
@@ -215,7 +216,7 @@ class SpeculativePlanner(rf.Program):
         text = found.full_text if isinstance(found, Record) else ""
         fields = {**{name: found[name] for name in self.outputs}, SOURCE: source}
         if isinstance(self.agent, ActionsAhead):
-            fields[GUESSES] = found[GUESSES] if source == AGENT else None
+            fields[GUESSES] = found[GUESSES] if source == AGENT else Guesses()
         return Record(fields, text)
 
 

@@ -140,7 +140,7 @@ def free_tools(agent: dspy.ReAct, free: Iterable[Action]) -> frozenset[str]:
         if name not in tools:
             raise UnknownName.among("tool", str(name), tools, fix="name tools of the agent")
         given: Any = action.func if isinstance(action, dspy.Tool) else action
-        if not isinstance(given, str) and inspect.unwrap(given) is not inspect.unwrap(tools[name].func):
+        if not isinstance(given, str) and not _is_in(given, tools[name].func):
             raise InputError(
                 f"the agent's tool {name!r} is another function than the one declared free of effects",
                 fix=f"declare the function that the agent has, or its name: {name!r}",
@@ -149,6 +149,11 @@ def free_tools(agent: dspy.ReAct, free: Iterable[Action]) -> frozenset[str]:
     if not found:
         raise InputError("no tool is declared free of effects", fix="name those that are")
     return frozenset(found)
+
+
+def _is_in(given: Any, function: Any) -> bool:
+    """Whether a function is the other one, or what that wraps."""
+    return bool(inspect.unwrap(function, stop=lambda each: each == given) == given)
 
 
 def _name(action: Any) -> str:
