@@ -384,6 +384,36 @@ def test_a_guess_counts_for_its_own_step_only() -> None:
     assert (found.told().started, found.told().hits) == (2, 0)
 
 
+def test_a_call_is_taken_once() -> None:
+    tools = Tools()
+    found, one = guessed(
+        Steps([("look_up", {"word": "six"})], [("look_up", {"word": "six"})]), [tools.look_up], {"look_up"}
+    )
+    assert one() == Claiming(dspy.Tool(tools.look_up), found)(word="six") == "six is found"
+    assert tools.looked_up == [("six", False), ("six", True)]
+    assert (found.told().hits, found.told().calls) == (1, 2)
+
+
+def test_a_guess_is_one_call_of_the_small_model() -> None:
+    prompts: list[str] = []
+
+    def says(prompt: str, seed: int | None, index: int) -> str:
+        prompts.append(prompt)
+        return "no step at all"
+
+    agent, adapter = Tools().agent(), dspy.ChatAdapter()
+    small = Ahead(frozenset({"look_up"}), rf.scripted(says), 2, lambda: 0.0)
+    found = GuessedActions(agent, small, steps=1, spawn=at_once, awaits=False)
+    with dspy.context(adapter=adapter, lm=small.small):
+        found.begin({"problem": "p", "trajectory": ""})
+        found.begin({"problem": "p", "trajectory": ""})  # its steps are over
+        assert len(prompts) == 2
+        with pytest.raises(Exception, match="parse"):
+            agent.react(problem="p", trajectory="")
+    assert len(prompts) == 4, "the adapter in use asks again, as before"
+    assert [text.partition(":")[0] for text in found.failures] == ["a guess failed"]
+
+
 def test_notes_of_a_call_are_the_runs_only_where_it_is_read() -> None:
     def floods(word: str) -> str:
         return word * 30_000
