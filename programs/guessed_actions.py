@@ -6,7 +6,7 @@ import asyncio
 import copy
 import inspect
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
@@ -27,6 +27,8 @@ FINISH = "finish"
 """What `dspy.ReAct` calls the tool that ends it."""
 TEMPERATURE = 0.7
 """Of a guess where a step has several; a single one is greedy."""
+TOKENS = 512
+"""Of a guess at most: a longer one is hardly ahead, and under a budget they are held back while it runs."""
 Spawn: TypeAlias = Callable[[Callable[[], Awaitable[None]]], Callable[[], Any]]
 """Starts something beside the agent. Gives what takes it back, which may be called at any time."""
 
@@ -85,6 +87,8 @@ class Ahead:
     """Who guesses; None: the language model in use."""
     guesses: int
     """A step."""
+    config: Mapping[str, Any]
+    """Sampling settings of a guess, over those of the agent's predictor."""
     clock: Callable[[], float]
     """Seconds."""
 
@@ -188,11 +192,11 @@ class GuessedActions:
         """The agent's own prompt, to the small model: one call, of which no trace, stream or path hears."""
         function = ambient().inside
         guess.aside = None if function is None else Aside(_function(function), guess.place)
-        several = self.ahead.guesses > 1
-        config = {"temperature": TEMPERATURE, "rollout_id": guess.place[1] + 1} if several else {"temperature": 0.0}
+        lm = self.ahead.small or dspy.settings.lm
+        config = {**self.ahead.config, **({"rollout_id": guess.place[1] + 1} if self.ahead.guesses > 1 else {})}
         quiet = dspy.context(trace=None, send_stream=None, stream_listeners=[], adapter=_asking_once())
         with quiet, surrounded(inside=guess.aside), track_usage() as guess.usage:
-            return await self.react.acall(**inputs, lm=self.ahead.small or dspy.settings.lm, config=config)
+            return await self.react.acall(**inputs, lm=lm, config=config)
 
     def _start(self, step: Step, guess: Guess, name: Any, arguments: Any) -> Started | None:
         """The call to make ahead of time; None for what is no call of a free tool, was started before, or is late."""

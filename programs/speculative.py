@@ -98,7 +98,7 @@ class SpeculativePlanner(rf.Program):
                 why="bounds and budgets are taken over the whole plan before it starts",
                 fix="say how many it makes at most: calls=10",
             )
-        for name in (SOURCE, *([GUESSES] if actions else [])):
+        for name in (SOURCE, *([GUESSES] if actions or isinstance(agent, ActionsAhead) else [])):
             if name in task.output_fields:
                 raise InputError(f"an output field is called {name!r}", why="the planner says that", fix="rename it")
         self.signature = task
@@ -117,11 +117,12 @@ class SpeculativePlanner(rf.Program):
         self.agent = dspy.ReAct(task, held, max_iters=STEPS) if agent is None else agent
         self.calls = STEPS + 1 if calls is None and agent is None else calls
         if actions:
-            self.agent = ahead = ActionsAhead(self.agent, actions, small=small, guesses=guesses)
-            self.calls = (self.calls or 0) + ahead.most_guesses
-            if hedge and ahead.with_effects:
+            self.agent = ActionsAhead(self.agent, actions, small=small, guesses=guesses)
+        if isinstance(self.agent, ActionsAhead):
+            self.calls = (self.calls or 0) + self.agent.most_guesses
+            if hedge and self.agent.with_effects:
                 raise InputError(
-                    f"a hedged agent may call {', '.join(ahead.with_effects)} before it is known to be needed",
+                    f"a hedged agent may call {', '.join(self.agent.with_effects)} before it is known to be needed",
                     why="a hedged agent is a guess itself, and they are not among the actions free of effects",
                     fix="hedge=False, or declare every tool that has no effects",
                 )

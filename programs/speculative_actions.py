@@ -20,7 +20,16 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 import reasonflow as rf
 from reasonflow.errors import InputError, UnknownName
-from reasonflow.programs.guessed_actions import FINISH, Ahead, Claiming, GuessedActions, Guesses, Watched
+from reasonflow.programs.guessed_actions import (
+    FINISH,
+    TEMPERATURE,
+    TOKENS,
+    Ahead,
+    Claiming,
+    GuessedActions,
+    Guesses,
+    Watched,
+)
 
 Action: TypeAlias = str | dspy.Tool | Callable[..., Any]
 """A tool of an agent: its name, or what the agent was given."""
@@ -36,6 +45,8 @@ class ActionsAhead(dspy.ReAct):
         would give a moment later. They are called in threads of their own, beside each other and the agent's model.
     small: who guesses; None: the language model in use.
     guesses: a step. One is greedy; several are drawn at a temperature, and equal ones start one call.
+    config: sampling settings of a guess; without them it has `TOKENS` tokens at most.
+    clock: seconds, for the figures.
 
     A guess makes no step fail, and none wait: its errors are notes, and one that is not there when the agent calls a
     tool leaves the engine. A call it has started that raises is made anew by the agent, but for one at its deadline.
@@ -49,6 +60,7 @@ class ActionsAhead(dspy.ReAct):
         *,
         small: dspy.LM | None = None,
         guesses: int = 1,
+        config: dict[str, Any] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if not isinstance(agent, dspy.ReAct):
@@ -67,7 +79,8 @@ class ActionsAhead(dspy.ReAct):
             )
         self.__dict__.update({**vars(agent), "history": [], "callbacks": list(agent.callbacks)})
         self.kind = type(agent)
-        self.ahead = Ahead(free_tools(agent, free), small, guesses, clock)
+        settings = {"temperature": TEMPERATURE if guesses > 1 else 0.0, "max_tokens": TOKENS, **(config or {})}
+        self.ahead = Ahead(free_tools(agent, free), small, guesses, settings, clock)
 
     @property
     def most_guesses(self) -> int:

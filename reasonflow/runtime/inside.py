@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 FLOOR_TOKENS = 64
 """A budget caps such a call no lower, unless it asks for less itself."""
+SHARE = 0.25
+"""Of what a budget has left: a call that nothing waits for takes at most so much, and leaves the rest to the others."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +108,7 @@ class Inside:
             self._pay(runtime, before, indices, recorded)
             self._add(before, indices, started_s, recorded, limit, replayed=True, aside=aside is not None)
             return recorded
-        cap, hold = await self._reserved(runtime, request, before, limit)
+        cap, hold = await self._reserved(runtime, request, before, limit, aside=aside is not None)
         if hold is not None:
             request = replace(request, sampling=replace(request.sampling, max_tokens=cap))
         self.run.requests += 1
@@ -205,9 +207,12 @@ class Inside:
         self._reach(way)
 
     async def _reserved(
-        self, runtime: Runtime, request: Request, before: Cost, limit: int | None
+        self, runtime: Runtime, request: Request, before: Cost, limit: int | None, *, aside: bool = False
     ) -> tuple[int | None, Hold | None]:
-        """Output tokens the call may write, and what is held for it; (its own limit, None) without a budget."""
+        """Output tokens the call may write, and what is held for it; (its own limit, None) without a budget.
+
+        One that nothing waits for does not wait either, and takes no more than its share of what is left.
+        """
         scope, ledger = self.where.scope, self.where.scope.ledger
         if ledger is None:
             return limit, None
@@ -223,10 +228,11 @@ class Inside:
                 if cap is None:
                     cap = runtime.backend.window or FLOOR_TOKENS
                 if cap >= min(FLOOR_TOKENS, limit or FLOOR_TOKENS):
-                    hold = ledger.reserve(Amount(total=tokens + cap, calls=1, dollars=price.of(tokens, cap)))
+                    amount = Amount(total=tokens + cap, calls=1, dollars=price.of(tokens, cap))
+                    hold = ledger.reserve(amount) if not aside or ledger.spares(amount, SHARE) else None
                     if hold is not None:
                         return cap, hold
-                if not ledger.waits_for_settlements():
+                if aside or not ledger.waits_for_settlements():
                     break
                 await ledger.settlement()
         scope.check()

@@ -89,3 +89,12 @@ def test_it_counts_among_the_calls_that_were_declared() -> None:
     assert run(Beside(extra=2, cap=3)).run.usage.calls == 3
     with pytest.raises(RunError, match="3, not 2"):
         run(Beside(extra=2, cap=2))
+
+
+@pytest.mark.parametrize(("calls", "made"), [(4, 2), (3, 1)])
+def test_it_takes_no_more_than_its_share_of_a_budget_and_waits_for_nothing(calls: int, made: int) -> None:
+    program = Beside()
+    program.budget = rf.Budget(calls=calls)
+    out = run(program)
+    assert (out.run.complete, out.run.usage.calls) == (True, made)
+    assert len(program.errors) == 2 - made
