@@ -308,6 +308,9 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._predictor, name)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self  # its agent travels in DSPy's settings, which are copied
+
 
 class Claiming:
     """A tool whose call may have been started by a guess."""
@@ -336,6 +339,9 @@ class Claiming:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tool, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self  # its agent travels in DSPy's settings, which are copied
 
 
 def call_key(name: Any, arguments: Any) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -300,6 +301,21 @@ def test_traces_have_what_the_agent_did_alone() -> None:
         ahead(problem="p")
         trace = dspy.settings.trace
     assert [entry[0] for entry in trace] == [ahead.react, ahead.react, ahead.extract.predict]
+
+
+def test_settings_can_be_copied_while_it_runs() -> None:
+    copied: list[Any] = []
+
+    def look_up(word: str) -> str:
+        """Looks up a word."""
+        copied.append(copy.deepcopy(dict(dspy.settings.config))["caller_modules"])
+        return word
+
+    large = rf.scripted(Large(calls=step("look_up", word="six")), model="large")
+    ahead = ActionsAhead(dspy.ReAct("problem -> answer", [look_up]), ["look_up"], small=rf.scripted(""))
+    with dspy.context(lm=large):
+        assert ahead(problem="p").answer == "42"
+    assert len(copied[0]) == 2
 
 
 def word_up(word: str) -> str:
