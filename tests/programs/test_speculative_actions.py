@@ -87,16 +87,20 @@ def test_another_word_is_another_call() -> None:
     assert out.guesses.seconds_saved == 0.0
 
 
-def test_guesses_are_calls_of_the_run_off_its_path() -> None:
+@pytest.mark.parametrize(("word", "hits"), [("six", 1), ("seven", 0)])
+def test_guesses_are_calls_of_the_run_off_its_path(word: str, hits: int) -> None:
     tools = Tools()
-    out, _ = ask(tools, guess("look_up", word="six"), Large(tools.begun), run=True)
+    out, _ = ask(tools, guess("look_up", word=word), Large(tools.begun), run=True)
     spans, found = out.run.spans, out.guesses
-    asides = [span for span in spans if span.inner == "aside"]
-    assert sorted(span.indices for span in asides) == [(0, 0), (1, 0)]
+    first, *late = (span for span in spans if span.inner == "aside")
+    assert first.indices == (0, 0)
+    assert [span.indices for span in late] in ([], [(1, 0)])  # the second may have left before it came to the engine
     assert sorted(span.indices for span in spans if not span.inner) == [(0,), (1,), (2,)]
-    assert not set(asides) & set(out.run.critical_path)
-    assert out.run.usage.calls == 5
-    assert found.waste_tokens == sum(span.output_tokens for span in asides if span.indices == (1, 0)) > 0
+    assert not {first, *late} & set(out.run.critical_path)
+    assert out.run.usage.calls == 4 + len(late)
+    wasted = sum(span.output_tokens for span in late) + (0 if hits else first.output_tokens)
+    assert (found.hits, found.waste_tokens) == (hits, wasted)
+    assert hits or wasted > 0
     assert str(found) in out.run.notes[-1]
     assert not out.run.repairs
     assert not out.run.failures
