@@ -8,11 +8,14 @@ from typing import Any
 import dspy
 
 import reasonflow as rf
+from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import InputError
 from reasonflow.language.signatures import read_signature
 from reasonflow.programs.bounded_tools import DEADLINE_S, bounded
+from reasonflow.programs.guessed_actions import Guesses
 from reasonflow.programs.quick import nothing, quick
 from reasonflow.programs.refinement import about, extended, unused
+from reasonflow.programs.speculative_actions import Action, ActionsAhead
 from reasonflow.prompts.answers import extract_answer
 from reasonflow.prompts.styles import choose_style
 from reasonflow.runtime.engines import backend_behind, model_behind
@@ -20,6 +23,8 @@ from reasonflow.runtime.values import Record
 
 SMALL, AGENT = "small", "agent"
 """Who answered."""
+SOURCE, GUESSES = "source", "guesses"
+"""Fields of the output beside those of the signature."""
 TOKENS = 20
 """Of the small model's answer, as released."""
 STEPS = 5
@@ -36,19 +41,29 @@ class SpeculativePlanner(rf.Program):
 
     The judge, the small model and the agent of one task never wait for other tasks. What the judge or the small model
     fails at, and what the gate cannot score, goes to the agent: nothing is accepted by mistake. The output has
-    `source`, "small" or "agent", beside the signature's fields, and the run's notes have what the gate said.
+    `source`, "small" or "agent", beside the signature's fields, and the run's notes have what the gate said. With
+    `actions` it has `guesses`, too, a `Guesses`: what came of those of the agent that has answered.
 
     gate: see docs/gates.md. Its score is computed of the answer's tokens where it takes log-probabilities, else of the
         whole record. It must be calibrated, or have a threshold.
     tools: functions or `dspy.Tool`s of the default agent, a `dspy.ReAct` of `STEPS` steps. What they raise is an
         observation; each call has `deadline_s` seconds, and of megabytes the agent reads the two ends.
     agent: any program or `dspy.Module` in its place.
-    calls: model calls that an agent which is no program of ours makes at most; None: what `dspy.ReAct` makes.
-    small, large: their language models; None: the one in use. The agent runs on `large`, too.
+    calls: model calls that an agent which is no program of ours makes at most, without its guesses; None: what
+        `dspy.ReAct` makes.
+    small, large: their language models; None: the one in use. The agent runs on `large`, too. They may be the same:
+        the small answer is still a few tokens in place of an agent. The run's notes say so.
     judge: False asks the small model every time.
-    hedge: the agent starts at once, and leaves the engine where the small model's answer is accepted.
-    config: sampling settings of the small model.
-    Raises InputError for neither tools nor an agent, for both, and, when it runs, for a gate that cannot be used.
+    hedge: the agent starts at once, and leaves the engine where the small model's answer is accepted. What its tools
+        have done by then is done.
+    config: sampling settings of the small model's answers.
+    actions: tools of the agent, a `dspy.ReAct`, that are free of effects, by their names or as they were given: the
+        small model guesses the agent's next call, and a guessed call of one of these starts ahead of time.
+        See `ActionsAhead`.
+    guesses: of each step of the agent.
+    Raises InputError for neither tools nor an agent, for both, for an output field of one of its own names, for actions
+    that are no tools of the agent, for a hedged agent of whose tools only some are declared free of effects, and, when
+    it runs, for a gate that cannot be used.
     """
 
     def __init__(
@@ -65,8 +80,11 @@ class SpeculativePlanner(rf.Program):
         judge: bool = True,
         hedge: bool = False,
         config: dict[str, Any] | None = None,
+        actions: Iterable[Action] = (),
+        guesses: int = 1,
     ) -> None:
         task, tools = read_signature(signature), list(tools)
+        actions = actions if isinstance(actions, str) else list(actions)
         if gate is None:
             raise InputError("a planner without a gate", fix="gate=rf.Gate(TokenProbability()), then calibrate it")
         if bool(tools) == (agent is not None):
@@ -80,6 +98,9 @@ class SpeculativePlanner(rf.Program):
                 why="bounds and budgets are taken over the whole plan before it starts",
                 fix="say how many it makes at most: calls=10",
             )
+        for name in (SOURCE, *([GUESSES] if actions or isinstance(agent, ActionsAhead) else [])):
+            if name in task.output_fields:
+                raise InputError(f"an output field is called {name!r}", why="the planner says that", fix="rename it")
         self.signature = task
         self.inputs, self.outputs = tuple(task.input_fields), tuple(task.output_fields)
         self.gate = gate
@@ -95,6 +116,16 @@ class SpeculativePlanner(rf.Program):
         held = [bounded(tool, deadline_s=deadline_s) for tool in tools]
         self.agent = dspy.ReAct(task, held, max_iters=STEPS) if agent is None else agent
         self.calls = STEPS + 1 if calls is None and agent is None else calls
+        if actions:
+            self.agent = ActionsAhead(self.agent, actions, small=small, guesses=guesses)
+        if isinstance(self.agent, ActionsAhead):
+            self.calls = (self.calls or 0) + self.agent.most_guesses
+            if hedge and self.agent.with_effects:
+                raise InputError(
+                    f"a hedged agent may call {', '.join(self.agent.with_effects)} before it is known to be needed",
+                    why="a hedged agent is a guess itself, and they are not among the actions free of effects",
+                    fix="hedge=False, or declare every tool that has no effects",
+                )
         if small is not None:
             self.small.lm = small
         if large is not None:
@@ -129,9 +160,18 @@ class SpeculativePlanner(rf.Program):
         """Fingerprint of the small model, as calibrations keep it; empty where there is no engine."""
         return model_behind(self.small.lm or dspy.settings.lm)
 
+    @property
+    def is_one_model(self) -> bool:
+        """Whether the judge and the agent run on the very engine of the small model."""
+        others = [*([self.judge] if hasattr(self, "judge") else []), *self.agent.predictors()]
+        engines = {runtime_behind(each.lm or dspy.settings.lm) for each in others}
+        return engines == {runtime_behind(self.small.lm or dspy.settings.lm)}
+
     def usable(self) -> bool:
         """True. Raises InputError where the gate cannot be used on the small model's engine."""
         self.gate.check(model=self.model)
+        if self.is_one_model:
+            rf.note("the small model is the large one: what it saves is the agent's steps", repair=False)
         backend = backend_behind(self.small.lm or dspy.settings.lm)
         most = None if backend is None else backend.capabilities.top_logprobs
         if most is not None and self.gate.score.logprobs > most:
@@ -175,7 +215,10 @@ class SpeculativePlanner(rf.Program):
 
     def _spoken(self, found: Any, source: str) -> Record:
         text = found.full_text if isinstance(found, Record) else ""
-        return Record({**{name: found[name] for name in self.outputs}, "source": source}, text)
+        fields = {**{name: found[name] for name in self.outputs}, SOURCE: source}
+        if isinstance(self.agent, ActionsAhead):
+            fields[GUESSES] = found[GUESSES] if source == AGENT else Guesses()
+        return Record(fields, text)
 
 
 def accepted(found: Any) -> bool:

@@ -32,7 +32,7 @@ from reasonflow.runtime.ambient import ambient
 from reasonflow.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
-    from reasonflow.runtime.inside import Inside
+    from reasonflow.runtime.aside import Asking
 
 
 class EngineHandle:
@@ -85,14 +85,14 @@ class EngineHandle:
             finally:
                 home.run(live.close)
 
-    def _live(self, request: Any, inside: Inside | None) -> LiveRequest:
+    def _live(self, request: Any, inside: Asking | None) -> LiveRequest:
         return LiveRequest(
             start_event(request),
             lambda: _prepared(self, request, inside),
             lambda ours, observe: _ask(self.runtime, ours, inside, observe),
         )
 
-    def _home(self, inside: Inside | None) -> Runtime:
+    def _home(self, inside: Asking | None) -> Runtime:
         """Whose loop a call runs on: that of the run it is made in, if it is made in one."""
         return self.runtime if inside is None else inside.home
 
@@ -207,14 +207,14 @@ class _Boundary:
                 raise theirs from error
 
 
-async def _complete(handle: EngineHandle, request: Any, inside: Inside | None) -> Any:
+async def _complete(handle: EngineHandle, request: Any, inside: Asking | None) -> Any:
     ours, opened = _prepared(handle, request, inside)
     completion = await _ask(handle.runtime, ours, inside)
     return their_response(completion, ours, request, opened=opened)
 
 
 async def _ask(
-    runtime: Runtime, request: Request, inside: Inside | None, observe: Observer | None = None
+    runtime: Runtime, request: Request, inside: Asking | None, observe: Observer | None = None
 ) -> Completion:
     """One sample. DSPy's own retries are the only ones, but for a call that is part of a run of ours."""
     if inside is not None:
@@ -227,7 +227,7 @@ async def _ask(
     return completion
 
 
-def _prepared(handle: EngineHandle, request: Any, inside: Inside | None) -> tuple[Request, bool]:
+def _prepared(handle: EngineHandle, request: Any, inside: Asking | None) -> tuple[Request, bool]:
     """(our request, whether its prompt ends inside a thought). On a runtime's loop: the caller's own is not held up."""
     backend = handle.runtime.backend
     ours = our_request(request, backend, handle.settings)

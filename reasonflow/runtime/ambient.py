@@ -17,7 +17,7 @@ from reasonflow.runtime.events import Watch
 from reasonflow.runtime.journal import Journal
 
 if TYPE_CHECKING:
-    from reasonflow.runtime.inside import Inside
+    from reasonflow.runtime.aside import Asking
     from reasonflow.runtime.ledger import Ledger
 
 _KEY = "reasonflow"
@@ -32,7 +32,7 @@ class Ambient:
     watch: Watch | None = None
     streamed: bool = False
     """Whether the watch wants to see every token."""
-    inside: Inside | None = None
+    inside: Asking | None = None
     """The function of a run that this happens in."""
 
 

@@ -22,7 +22,7 @@ from reasonflow.runtime.fitting import prompt_tokens
 from reasonflow.runtime.journal import Journal
 from reasonflow.runtime.ledger import Amount, Hold
 from reasonflow.runtime.price import Price
-from reasonflow.runtime.record import Run, label
+from reasonflow.runtime.record import ASIDE, Run, label
 from reasonflow.runtime.reservation import exceeded
 from reasonflow.runtime.scheduler import Ticket
 from reasonflow.runtime.seeds import sample_seed
@@ -31,10 +31,12 @@ from reasonflow.runtime.values import Cost, longest
 
 if TYPE_CHECKING:
     from reasonflow.runtime.runtime import Runtime
-    from reasonflow.runtime.where import Where
+    from reasonflow.runtime.where import Indices, Where
 
 FLOOR_TOKENS = 64
 """A budget caps such a call no lower, unless it asks for less itself."""
+SHARE = 0.25
+"""Of what a budget has left: a call that nothing waits for takes at most so much, and leaves the rest to the others."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,6 +59,8 @@ class Inside:
     """The function has ended, or is not waited for any more: nothing further is asked."""
     begun: int = 0
     """Of its model calls; those of a program it calls count with all that program may make."""
+    beside: int = 0
+    """Model calls begun that nothing waits for."""
 
     _asking: set[anyio.CancelScope] = field(default_factory=set)
     _programs: dict[Run, tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = field(default_factory=dict)
@@ -81,14 +85,18 @@ class Inside:
             with anyio.CancelScope(shield=True):
                 await self._gone.wait()
 
-    async def ask(self, runtime: Runtime, request: Request, observe: Observer | None = None) -> Completion:
+    async def ask(
+        self, runtime: Runtime, request: Request, observe: Observer | None = None, *, aside: Indices | None = None
+    ) -> Completion:
         """The completion of a request of one sample. Without a seed it gets one that follows its place in the run.
 
-        observe: told on the home's loop. Raises RunError where the function has made all the calls it declared,
-        BudgetExceeded where the budget has no room, and what the engine raises.
+        observe: told on the home's loop. aside: where it stands among the function's asides; nothing waits for such a
+        call, so it lies on no path, and takes no place from the function's other calls. Raises RunError where the
+        function has made all the calls it declared, BudgetExceeded where the budget has no room, and what the engine
+        raises.
         """
         self.where.scope.check()
-        before, indices = self.reached, self.begin(1)
+        before, indices = self.reached, self.begin(1) if aside is None else self._begin_aside(aside)
         if request.sampling.seed is None:
             seed = sample_seed(self.run.seed, self.node, indices)
             request = replace(request, sampling=replace(request.sampling, seed=seed))
@@ -98,9 +106,9 @@ class Inside:
         started_s, limit = self.run.clock(), _limit(runtime, request)
         if recorded is not None:
             self._pay(runtime, before, indices, recorded)
-            self._add(before, indices, started_s, recorded, limit, replayed=True)
+            self._add(before, indices, started_s, recorded, limit, replayed=True, aside=aside is not None)
             return recorded
-        cap, hold = await self._reserved(runtime, request, before, limit)
+        cap, hold = await self._reserved(runtime, request, before, limit, aside=aside is not None)
         if hold is not None:
             request = replace(request, sampling=replace(request.sampling, max_tokens=cap))
         self.run.requests += 1
@@ -125,7 +133,7 @@ class Inside:
             if hold is not None:
                 hold.settle(self._spent(runtime, request, ended, cap))
             for completion in ended:
-                self._add(before, indices, started_s, completion, cap)
+                self._add(before, indices, started_s, completion, cap, aside=aside is not None)
         if not ended or ended[-1].finish_reason == "cancelled":
             self.where.scope.check()
             raise BranchCancelled(f"{request.label} was taken out of the engine")
@@ -139,14 +147,24 @@ class Inside:
         self._check_open()
         place = (*self.where.indices, self.begun)
         self.begun += calls
-        if self.begun > self.cap:
+        self._check_cap()
+        return place
+
+    def _begin_aside(self, place: Indices) -> Indices:
+        self._check_open()
+        self.beside += 1
+        self._check_cap()
+        return (*self.where.indices, *place)
+
+    def _check_cap(self) -> None:
+        begun = self.begun + self.beside
+        if begun > self.cap:
             name = label(self.node, self.where.indices)
             raise RunError(
-                f"{name} makes more model calls than it may: {self.begun}, not {self.cap}",
+                f"{name} makes more model calls than it may: {begun}, not {self.cap}",
                 why="bounds and budgets of the whole program rest on what rf.call was told",
-                fix=f"declare them: rf.call(..., cap={self.begun})",
+                fix=f"declare them: rf.call(..., cap={begun})",
             )
-        return place
 
     async def program(self, run: Run, calls: int) -> tuple[tuple[int, ...], Cost]:
         """A program that makes at most so many calls begins here: its place, and what came before it. From any loop."""
@@ -189,9 +207,12 @@ class Inside:
         self._reach(way)
 
     async def _reserved(
-        self, runtime: Runtime, request: Request, before: Cost, limit: int | None
+        self, runtime: Runtime, request: Request, before: Cost, limit: int | None, *, aside: bool = False
     ) -> tuple[int | None, Hold | None]:
-        """Output tokens the call may write, and what is held for it; (its own limit, None) without a budget."""
+        """Output tokens the call may write, and what is held for it; (its own limit, None) without a budget.
+
+        One that nothing waits for does not wait either, and takes no more than its share of what is left.
+        """
         scope, ledger = self.where.scope, self.where.scope.ledger
         if ledger is None:
             return limit, None
@@ -207,10 +228,11 @@ class Inside:
                 if cap is None:
                     cap = runtime.backend.window or FLOOR_TOKENS
                 if cap >= min(FLOOR_TOKENS, limit or FLOOR_TOKENS):
-                    hold = ledger.reserve(Amount(total=tokens + cap, calls=1, dollars=price.of(tokens, cap)))
+                    amount = Amount(total=tokens + cap, calls=1, dollars=price.of(tokens, cap))
+                    hold = ledger.reserve(amount) if not aside or ledger.spares(amount, SHARE) else None
                     if hold is not None:
                         return cap, hold
-                if not ledger.waits_for_settlements():
+                if aside or not ledger.waits_for_settlements():
                     break
                 await ledger.settlement()
         scope.check()
@@ -269,10 +291,13 @@ class Inside:
         cap: int | None,
         *,
         replayed: bool = False,
+        aside: bool = False,
     ) -> None:
         outcome: Literal["done", "cancelled"] = "cancelled" if completion.finish_reason == "cancelled" else "done"
         number = self.run.add(self.node, indices, started_s, completion, outcome, max_tokens=cap, replayed=replayed)
-        if outcome == "done":
+        if aside:
+            self.run.spans[number] = replace(self.run.spans[number], inner=ASIDE)
+        elif outcome == "done":
             self._reach(before.after(number, completion.prompt_tokens, completion.output_tokens))
 
     def _reach(self, cost: Cost) -> None:

@@ -107,6 +107,10 @@ class Ledger:
                 ledger.held += amount
         return Hold(self, amount)
 
+    def spares(self, amount: Amount, share: float) -> bool:
+        """Whether that is no more than this share of what is left."""
+        return all(getattr(amount, name) <= share * self.room(name) for name in ("total", "calls", "dollars"))
+
     def waits_for_settlements(self) -> bool:
         """Whether calls of this ledger's tree are under way, whose settlement may give something back."""
         return self._root.held.calls > 0

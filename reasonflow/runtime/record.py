@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from reasonflow.runtime.waterfall import Waterfall
 
 Outcome = Literal["done", "cancelled", "failed"]
+ASIDE = "aside"
+"""What a span is called inside its node that nothing waited for."""
 _FIRST_FIELDS = (
     "node", "indices", "input_tokens", "cached_tokens", "output_tokens", "started_s", "queued_s", "total_s",
     "finish_reason", "outcome", "repairs", "max_tokens", "replayed",
@@ -48,7 +50,8 @@ class Span:
     max_tokens: int | None = None
     """Output tokens it could have written at most."""
     inner: str = ""
-    """The step of the program that a function of this run has called; empty for the run's own steps."""
+    """The step of the program that a function of this run has called, or "aside" for a call of the function that
+    nothing waited for; empty for the run's own steps."""
     replayed: bool = False
     """Recorded by an earlier session of the same evaluation, and not computed again."""
     first_token_s: float | None = None
