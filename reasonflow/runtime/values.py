@@ -19,7 +19,7 @@ class Record(Mapping[str, Any]):
     20}`), and where the engine reports none.
     """
 
-    __slots__ = ("_fields", "_logprobs", "_solution", "_text", "_thinking")
+    __slots__ = ("_fields", "_logprobs", "_solution", "_text", "_thinking", "_watched")
 
     def __init__(
         self,
@@ -28,8 +28,10 @@ class Record(Mapping[str, Any]):
         thinking: str = "",
         solution: str | None = None,
         logprobs: tuple[TokenLogprobs, ...] = (),
+        watched: float | None = None,
     ) -> None:
         self._logprobs = logprobs
+        self._watched = watched
         self._fields = fields
         self._text = text
         self._thinking = thinking
@@ -53,6 +55,11 @@ class Record(Mapping[str, Any]):
     def fields(self) -> dict[str, Any]:
         """The signature's fields, a new dict."""
         return dict(self._fields)
+
+    @property
+    def watched_score(self) -> float | None:
+        """What its call site's `watch` makes of all its tokens; None where it watches nothing, or cannot be scored."""
+        return self._watched
 
     @property
     def full_text(self) -> str:
