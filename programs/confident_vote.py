@@ -24,8 +24,6 @@ KEEP = {"low": 0.1, "high": 0.9}
 """The paper's two settings of eta, as a share: DeepConf-low ends most samples, DeepConf-high few."""
 WINDOW, K = 2048, 20
 """Tokens of a group, and log-probabilities of each: the released code's."""
-TEMPERATURE, TOP_P = 0.6, 0.95
-"""Of the samples, as released for the models that it was measured on. A program has its model's own settings."""
 
 
 class ConfidentVote(rf.Program):

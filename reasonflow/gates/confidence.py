@@ -39,7 +39,7 @@ class PrefixScore(Score, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupConfidence(Settings):
-    """The lowest group confidence of a text (section 3 of the paper).
+    """The lowest group confidence of a text.
 
     The confidence of a token is minus the mean log-probability of the `k` likeliest at its place: where one stands out
     the others are far below, and their mean is low. A group's is the mean over `window` tokens in a row, one group
