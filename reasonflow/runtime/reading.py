@@ -54,7 +54,7 @@ def read(
     if site.solution_tokens is not None and completion.output_tokens > site.solution_tokens and tokenizer is not None:
         solution = tokenizer.decode(tokenizer.encode(parsed.text)[-site.solution_tokens :])  # its end holds the answer
     tokens = answer_tokens(completion.logprobs, completion.text, opened=opened)
-    record = Record(parsed.fields, parsed.text, parsed.thinking, solution, tokens, watched(site, completion))
+    record = Record(parsed.fields, parsed.text, parsed.thinking, solution, tokens, watched_score(site, completion))
     return record, parsed.repairs, None
 
 
@@ -63,10 +63,10 @@ def written(context: Context, before: Context, completion: Completion, site: Sit
     cut = completion.finish_reason == "length"
     fields = {"context": context, "stopped": completion.stopped, "cut": cut}
     tokens = text_tokens(completion.logprobs, completion.text)
-    return Record(fields, context.since(before)[1], logprobs=tokens, watched=watched(site, completion))
+    return Record(fields, context.since(before)[1], logprobs=tokens, watched_score=watched_score(site, completion))
 
 
-def watched(site: Site, completion: Completion) -> float | None:
+def watched_score(site: Site, completion: Completion) -> float | None:
     """The score of a whole sample at a site that watches; None where there is none."""
     if site.watch is None:
         return None

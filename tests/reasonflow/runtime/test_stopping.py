@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -260,6 +261,12 @@ def test_what_ended_samples_did_not_write_flows_back() -> None:
     assert room[0] > 2 * room[1], "behind samples that were ended the others may write more"
 
 
+def test_the_ledger_has_what_they_wrote() -> None:
+    with rf.limit(total=100_000) as ledger:
+        out = run(Watched(), falling_if(odd))
+    assert (ledger.spent.total, ledger.spent.calls) == (out.run.usage.total_tokens, 6)
+
+
 def test_a_budget_ends_them_as_any_other() -> None:
     program = Watched(n=6)
     program.budget = rf.Budget(calls=4)
@@ -279,6 +286,45 @@ def test_the_plan_knows_the_call_as_any_other() -> None:
     assert gated.bound == plain.bound
     assert "a sample ends as soon as its GroupConfidence falls below ‹call›" in str(gated)
     assert len({str(each.to_json()["calls"]) for each in estimates}) == 1
+
+
+def test_a_threshold_stands_in_no_prompt() -> None:
+    class Two(rf.Program):
+        def __init__(self) -> None:
+            self.one, self.other = (rf.Generate("problem -> text", watch=WATCH, layout="shared") for _ in range(2))
+
+        def plan(self, problem: Any) -> Any:
+            threshold = rf.call(lambda: 2.2)
+            sites = (self.one, self.other)
+            return {"samples": rf.call(list, [site(problem=problem, n=2, stop_below=threshold) for site in sites])}
+
+    prompts: list[str] = []
+
+    def script(prompt: str, seed: int | None, index: int) -> Any:
+        prompts.append(prompt)
+        return SURELY
+
+    run(Two(), script)
+    assert len(prompts) == 4
+    assert not any("stop_below" in prompt.lower() or "2.2" in prompt for prompt in prompts)
+    assert "stop_below" not in str(Two().explain())
+
+
+def test_a_forecast_does_not_read_the_threshold() -> None:
+    class After(Watched):
+        def plan(self, problem: Any) -> Any:
+            threshold = rf.call(lambda samples: 2.2, self.solve(problem=problem, n=8))
+            more = {"stop_below": threshold} if self.below else {}
+            return {"threshold": threshold, "samples": rf.call(list, self.solve(problem=problem, n=8, **more))}
+
+    allowed: list[list[str]] = []
+    for below in (2.2, None):
+        program = After(below=below)
+        program.budget = rf.Budget(total=4_000)
+        with dspy.context(lm=rf.scripted(SURELY)):
+            allowed.append(re.findall(r"budget: ([\d,]+) output tokens", str(program.explain())))
+    assert len(allowed[0]) == 2
+    assert allowed[0] == allowed[1]
 
 
 # The journal ----------------------------------------------------------------------------------------------------------
