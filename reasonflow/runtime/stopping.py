@@ -51,7 +51,7 @@ class Stopping:
 
 
 class _Watched:
-    """One sample while it is written."""
+    """One sample while it is written. What is begun again after a failure shows no more pieces, and runs to its end."""
 
     def __init__(self, rule: Stopping, place: int, take: Observer, decoding: anyio.CancelScope, shown: bool) -> None:
         self._rule, self._place, self._take, self._decoding, self._shown = rule, place, take, decoding, shown

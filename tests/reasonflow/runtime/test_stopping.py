@@ -386,6 +386,25 @@ def test_plans_without_it_have_the_digest_they_had() -> None:
 # Other engines --------------------------------------------------------------------------------------------------------
 
 
+def test_samples_on_another_engine_than_the_runs_are_ended_there() -> None:
+    class Away(Watched):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = rf.Generate("problem -> text", style="text")
+
+        def plan(self, problem: Any) -> Any:
+            first = self.first(problem=problem).text
+            return {"samples": rf.call(list, self.solve(problem=first, n=6, stop_below=2.2))}
+
+    program = Away()
+    program.solve.lm = other = rf.scripted(falling_if(odd), model="other", top_logprobs=20, latency=0.05)
+    out = run(program, lambda *_: said("p"))
+    assert len(out.run.engines) == 1
+    assert {span.output_tokens for span in out.run.spans if span.finish_reason == "gated"} <= set(range(6, 24))
+    assert [bool(sample) for sample in out.samples].count(False) == 3
+    assert other.engine.runtime.backend.running() == 0
+
+
 def test_a_server_that_streams_log_probabilities_ends_them_too() -> None:
     with OpenAIServer(answer=lambda prompt, seed, index: "word " * 400, latency_s=2.0) as server:
         lm = rf.openai("m", base_url=server.base_url, max_tokens=400)
