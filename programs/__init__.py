@@ -11,6 +11,7 @@ from reasonflow.language.program import Program
 PROGRAMS = {
     "best_of_n": "BestOfN",
     "chain_of_thought": "ChainOfThought",
+    "confident_vote": "ConfidentVote",
     "hybrid_search": "HybridSearch",
     "pdr": "PDR",
     "planned_search": "PlannedSearch",

@@ -35,6 +35,7 @@ from reasonflow.evals.metrics import math_equal
 from reasonflow.programs.async_scaling import AsyncScaling
 from reasonflow.programs.best_of_n import BestOfN
 from reasonflow.programs.chain_of_thought import ChainOfThought
+from reasonflow.programs.confident_vote import ConfidentVote
 from reasonflow.programs.hybrid_search import HybridSearch
 from reasonflow.programs.pdr import PDR
 from reasonflow.programs.planned_search import PlannedSearch
@@ -55,6 +56,7 @@ __all__ = [
     "Budget",
     "ChainOfThought",
     "Choice",
+    "ConfidentVote",
     "Continue",
     "Gate",
     "Generate",

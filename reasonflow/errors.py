@@ -9,6 +9,7 @@ ReasonFlowError              what happened, why, what to do
 ├── RunError                 a run lost a branch it cannot do without
 │   ├── BudgetExceeded       a budget does not allow a call, and there is no answer to fall back on
 │   └── BranchCancelled      a branch was stopped because its result could not matter any more
+│       └── BranchGated      a sample was ended while it was written, because its gate said so
 └── BackendError             an engine failed; foreign errors are translated once, at the boundary
     ├── EngineStartError     the engine cannot start
     ├── EngineDead           the engine stopped and takes no more requests
@@ -107,6 +108,10 @@ class BudgetExceeded(RunError):
 
 class BranchCancelled(RunError):
     """A branch was stopped early: another won the race, a quorum stood, or the budget was spent. Never leaves a run."""
+
+
+class BranchGated(BranchCancelled):
+    """A sample was ended while it was written: what it watched itself by had fallen below its call's threshold."""
 
 
 class BackendError(ReasonFlowError):

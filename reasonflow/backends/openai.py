@@ -122,6 +122,7 @@ class OpenAIBackend:
             partial_counts=False,
             seeds=True,
             top_logprobs=_MOST_TOP_LOGPROBS,
+            streamed_logprobs=True,
             prompt_logprobs=with_tokens,
             json_schema=True,
             tools=True,

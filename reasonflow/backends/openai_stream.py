@@ -137,7 +137,7 @@ class StreamedSamples:
         return index, Piece(index=index, text=text, tokens=tokens, logprobs=logprobs)
 
     def _tell(self, index: int, piece: Piece) -> None:
-        if self._pieces is not None and (piece.text or piece.tokens):
+        if self._pieces is not None and (piece.text or piece.tokens or piece.logprobs):
             self._pieces(piece)
         sample = self._samples[index]
         if sample.finish is not None and sample.done is None and any(each.finish is None for each in self._samples):

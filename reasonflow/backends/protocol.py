@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checka
 Tokens: TypeAlias = tuple[int, ...]
 Message: TypeAlias = Mapping[str, Any]
 """One chat message as OpenAI's API spells it: `role`, `content`."""
-FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
+FinishReason: TypeAlias = Literal["stop", "length", "cancelled", "gated"]
+"""The last is the runtime's own: a gate took the sample out of the engine while it was written. No engine says it."""
 
 
 class TokenLogprobs(NamedTuple):
@@ -173,6 +174,8 @@ class Capabilities:
     """Whether a sample can be made to write on to its cap."""
     top_logprobs: int = 0
     """Likeliest tokens it reports at most at each place; 0: it reports no log-probabilities."""
+    streamed_logprobs: bool = False
+    """Whether the pieces of a streamed sample hold the log-probabilities of their tokens."""
     prompt_logprobs: bool = False
     """Whether `score` works."""
     json_schema: bool = False

@@ -87,6 +87,7 @@ class ScriptedBackend:
             abort=True,
             seeds=True,
             top_logprobs=top_logprobs,
+            streamed_logprobs=top_logprobs > 0,
             prompt_logprobs=True,
         )
         self._kv_blocks = kv_blocks or max(1, max_running * window // block_size)

@@ -138,6 +138,7 @@ class VllmBackend:
             priority=True,
             seeds=True,
             top_logprobs=self._max_logprobs if self._max_logprobs >= 0 else WHOLE_VOCABULARY,
+            streamed_logprobs=True,
             prompt_logprobs=True,
             json_schema=True,
             tools=self._tool_parser is not None,

@@ -8,8 +8,8 @@ from typing import Annotated, TypeAlias
 import typer
 
 PROGRAMS = (
-    "best_of_n, chain_of_thought, hybrid_search, pdr, planned_search, rsa, self_consistency, sequential_refine or "
-    "threads"
+    "best_of_n, chain_of_thought, confident_vote, hybrid_search, pdr, planned_search, rsa, self_consistency, "
+    "sequential_refine or threads"
 )
 ProgramName: TypeAlias = Annotated[str, typer.Argument(help=f"{PROGRAMS}.")]
 Settings: TypeAlias = Annotated[

@@ -77,7 +77,7 @@ def _calls(plan: Plan, given: Sequence[_Value], depth: int, *, beside: bool = Fa
         if isinstance(node.op, Generate):
             site = node.op.site
             if not site.continues and can_share(site.signature, site.style, site.adapter, site.layout.order):
-                yield _Call(node.name, node.op, dict(zip(node.op.fields, args, strict=True)), depth, beside)
+                yield _Call(node.name, node.op, node.op.reads(args), depth, beside)
             continue
         repeated = isinstance(node.op, (Fork, Each, Loop))
         inner = beside or isinstance(node.op, (Fork, Each))

@@ -138,6 +138,11 @@ class Gate(Parameter):
         return f"Gate({self.score!r}, {self.threshold})"
 
 
+def is_threshold(value: Any) -> bool:
+    """Whether a score can be held against it."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _number(threshold: float) -> float:
     if not math.isfinite(threshold):
         raise InputError(f"a threshold of {threshold}", fix="give a finite number")

@@ -48,7 +48,7 @@ class Score(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
+class Settings:
     """Settings that are the fields."""
 
     @property
@@ -57,7 +57,7 @@ class _Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Separability(_Settings):
+class Separability(Settings):
     """How far each token of an answer stands out from its competitors (SpecEyes, arXiv:2603.23483, section 3.2).
 
     Of one token: its logit less the mean of the others', over their deviation. Log-probabilities give the same number,
@@ -110,7 +110,7 @@ class Separability(_Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenProbability(_Settings):
+class TokenProbability(Settings):
     """The geometric mean of the tokens' probabilities. Of a sequence of TokenLogprobs."""
 
     @property
@@ -126,7 +126,7 @@ class TokenProbability(_Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Perplexity(_Settings):
+class Perplexity(Settings):
     """exp of the mean negative log-probability of the tokens (ATTS, arXiv:2509.15148). Of TokenLogprobs."""
 
     @property
@@ -143,7 +143,7 @@ class Perplexity(_Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VoteShare(_Settings):
+class VoteShare(Settings):
     """The share of the answer that most samples gave. Of a list of answers; None counts as a sample without one."""
 
     @property
@@ -179,24 +179,6 @@ class Measured:
 
     def of(self, value: Any) -> float:
         return float(self.fn(value))
-
-
-KNOWN: dict[str, Callable[..., Score]] = {
-    made.__name__: made for made in (Separability, TokenProbability, Perplexity, VoteShare)
-}
-"""By name: what an artifact can make again."""
-
-
-def described(settings: dict[str, Any]) -> Score:
-    """The score of these settings. Raises InputError for one that is a function of somebody's own."""
-    name, arguments = settings.get("score"), {key: value for key, value in settings.items() if key != "score"}
-    if name not in KNOWN:
-        raise InputError(
-            f"the score {name!r} cannot be made again",
-            why="it is a function: an artifact holds none",
-            fix="make the gate inside the program's __init__",
-        )
-    return KNOWN[name](**arguments)
 
 
 def _tokens(value: Sequence[TokenLogprobs]) -> Sequence[TokenLogprobs]:

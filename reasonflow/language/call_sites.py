@@ -11,6 +11,8 @@ from pydantic_core import PydanticUndefined
 
 from reasonflow.backends.protocol import Sampling
 from reasonflow.errors import InputError, ProgramError, UnknownName
+from reasonflow.gates.confidence import PrefixScore
+from reasonflow.gates.gate import is_threshold
 from reasonflow.language.choices import resolve
 from reasonflow.language.refs import Ref, state_of
 from reasonflow.language.signatures import read_signature
@@ -45,12 +47,16 @@ class Generate(dspy.Predict):
     solution_tokens: how much of a record's text flows into later prompts, counted from its end; None: all of it.
     retries: how often a completion that cannot be parsed is asked for again.
     floor_tokens, weight: under a budget, the output tokens it gets at least, and its share relative to other calls.
+    watch: what is computed of its samples while they are written (`GroupConfidence()`), for `stop_below=` of a call. It
+        stands in every record as `watched_score`. Needs an engine that reports log-probabilities: others are refused
+        with an InputError before anything is asked.
     layout: the order of its prompt's parts. "shared": what other calls read too stands in front, so that the engine
         computes it once. "dspy": instructions and demos in front, as DSPy has them. "auto", the default: what its
         program's `layout` says; where that is "auto" as well, shared, with the demos in front where they are longer.
 
     Inside a plan, calling it with the signature's inputs gives one record; with `n=` a list of n records, also for n=1,
-    of which `min_branches=` must be there: a list with fewer fails its step.
+    of which `min_branches=` must be there: a list with fewer fails its step. `stop_below=`, a number that the run may
+    compute: a sample whose `watch` has fallen below it is taken out of the engine, and is a hole. None ends none.
     Outside a plan it runs by itself. Raises UnknownName for an unknown option or field.
     """
 
@@ -70,6 +76,7 @@ class Generate(dspy.Predict):
         floor_tokens: int = FLOOR_TOKENS,
         weight: float = 1.0,
         layout: Order = "auto",
+        watch: PrefixScore | None = None,
         **options: Any,
     ) -> None:
         settings = {**(verdict.SETTINGS if style == "verdict" else {}), **(config or {}), **options}
@@ -87,6 +94,7 @@ class Generate(dspy.Predict):
         self.floor_tokens = floor_tokens
         self.weight = weight
         self.layout = check_order(layout, "a call site")
+        self.watch = watch
         super().__init__(effective_signature(declared, self.style), **settings)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -133,6 +141,7 @@ def _trace(current: Tracer, site: Generate, kwargs: dict[str, Any]) -> Ref:
     config = dict(kwargs.pop("config", None) or {}) if "config" not in known else {}
     width = kwargs.pop("n") if "n" in kwargs and "n" not in known else config.pop("n", site.config.get("n"))
     least = kwargs.pop("min_branches", None) if "min_branches" not in known else None
+    below = kwargs.pop("stop_below", None) if "stop_below" not in known else None
     for name in kwargs:
         if name not in known:
             raise UnknownName.among(
@@ -147,8 +156,25 @@ def _trace(current: Tracer, site: Generate, kwargs: dict[str, Any]) -> Ref:
     n = None if width is None else check_width(width, "n")
     record = RecordShape(site.gives())
     shape: Shape = record if n is None else ListShape(record, n)
-    op = GenerateOp(snapshot, tuple(inputs), n, check_least(least, n))
-    return current.add(op, [current.position(value) for value in inputs.values()], current.path(snapshot.name), shape)
+    op = GenerateOp(snapshot, tuple(inputs), n, check_least(least, n), gated=below is not None)
+    read = [current.position(value) for value in inputs.values()]
+    if below is not None:
+        read.append(current.position(_threshold(below, site)))
+    return current.add(op, read, current.path(snapshot.name), shape)
+
+
+def _threshold(value: Any, site: Generate) -> Any:
+    """A Ref, or a finite number. Raises InputError."""
+    if site.watch is None:
+        raise InputError(
+            "stop_below= at a call site that watches nothing",
+            why="it is held against what the site computes of a text while it is written",
+            fix="make the site with watch=GroupConfidence(), of reasonflow.gates.confidence",
+        )
+    number = resolve(value)
+    if not isinstance(number, Ref) and not is_threshold(number):
+        raise InputError(f"stop_below={number!r} is no threshold", fix="give a finite number, or what the run computes")
+    return number
 
 
 def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
@@ -167,13 +193,15 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
         own["stop"] = tuple(own["stop"])
     if site.style == "verdict":
         own["logprobs"] = _reported(lm, own.get("logprobs"))
+    if site.watch is not None:
+        own["logprobs"] = max(own.get("logprobs") or 0, site.watch.logprobs)
     sampling = Sampling(**own)
     seed = run_seed(settings.get("seed") or 0, settings.get("rollout_id"), sampling.temperature)
     current.program.bindings[name] = Binding(predictor=site, lm=lm, seed=seed, priority=of_engine.get("priority", 0))
     adapter = current.program.adapter if site.style == "fields" else None
     demos = tuple(site.demos)
     window = site.solution_tokens
-    share = (site.floor_tokens, site.weight, site.continues, site.unmarked)
+    share = (site.floor_tokens, site.weight, site.continues, site.unmarked, site.watch)
     order = current.program.layout if site.layout == "auto" else site.layout
     key = (name, site.signature, site.style, tuple(map(repr, demos)), sampling, window, site.retries, adapter, share)
     return Site(
@@ -192,6 +220,7 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
         continues=site.continues,
         unmarked=site.unmarked,
         begins=site.begins,
+        watch=site.watch,
     )
 
 

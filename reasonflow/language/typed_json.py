@@ -22,8 +22,8 @@ from pydantic_core import PydanticUndefined
 
 from reasonflow.errors import InputError
 from reasonflow.gates.gate import Gate
-from reasonflow.gates.scores import KNOWN
-from reasonflow.gates.scores import described as described_score
+from reasonflow.gates.known import KNOWN
+from reasonflow.gates.known import described as described_score
 from reasonflow.language.choices import Choice
 from reasonflow.plan.budget import Budget
 

@@ -92,8 +92,8 @@ def _check_node(node: Node) -> None:
 
 def _arity(node: Node) -> int | None:
     match node.op:
-        case Generate(fields=fields):
-            return len(fields)
+        case Generate(fields=fields, gated=gated):
+            return len(fields) + gated
         case Get() | Vote() | Quorum() | Answer():
             return 1
         case Select():

@@ -251,7 +251,7 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
     lines: list[str] = []
     op = node.op
     if isinstance(op, Generate):
-        reads = dict(zip(op.fields, (_spell(plan, arg) for arg in node.args), strict=True))
+        reads = op.reads([_spell(plan, arg) for arg in node.args])
         segments = _segments(op.site, reads)
         lines.append(f"prompt: {' · '.join(segments)}")
         if op.site.demos and op.site.layout.lead and op.site.layout.order == "auto":
@@ -276,6 +276,9 @@ def _detail(plan: Plan, node: Node, window: int | None, sites: list[tuple[str, t
         lines.append(
             f"{op.site.style} answer; {', '.join(settings) or 'engine defaults'}; at most {_spell_node(worst)}"
         )
+        if op.gated and op.site.watch is not None:
+            score = type(op.site.watch).__name__
+            lines.append(f"a sample ends as soon as its {score} falls below ‹{_spell(plan, node.args[-1])}›")
         if node.allowance is not None:
             floor = min(op.site.floor_tokens, node.allowance)
             lines.append(

@@ -222,7 +222,7 @@ class Forecast:
     def _generate(self, op: Generate, args: list[Size]) -> tuple[Size, Demand, float]:
         site = op.site
         output = cap_of(site, self.level.tokens, self._costs.max_tokens(site))
-        prompt = self._costs.template_tokens(site) + sum(size.read for size in args)
+        prompt = self._costs.template_tokens(site) + sum(size.read for size in op.reads(args).values())
         if self._costs.window is not None:
             prompt = min(prompt, self._costs.window - 1)
             output = max(1, min(output, int(self._costs.window - prompt)))

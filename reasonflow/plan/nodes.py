@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import dspy
 
 from reasonflow.backends.protocol import Sampling
+from reasonflow.gates.confidence import PrefixScore
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.shapes import Shape
 from reasonflow.prompts.layouts import Layout
@@ -52,6 +53,8 @@ class Site:
     """Texts that its inputs must not contain: marks of the structure that the program reads."""
     begins: bool = True
     """It has a prompt of its own; what only goes on from contexts has none."""
+    watch: PrefixScore | None = None
+    """What is computed of its samples while they are written, and of whole ones."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Site) and self.key == other.key and self.layout == other.layout
@@ -83,7 +86,7 @@ class Const:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """One model call, or a sampling group of `n`. Arguments: one per field."""
+    """One model call, or a sampling group of `n`. Arguments: one per field, then the threshold of a gated call."""
 
     site: Site
     fields: tuple[str, ...]
@@ -92,6 +95,12 @@ class Generate:
     """Records a group must give; None: as few as its readers can do with."""
     stops: tuple[Quorum, ...] = ()
     """The group ends as soon as all of these are decided: nobody else reads it. Set by `stop_early`."""
+    gated: bool = False
+    """The last argument is a number: a sample whose `watch` has fallen below it is taken out of the engine."""
+
+    def reads(self, args: Sequence[T]) -> dict[str, T]:
+        """The arguments that stand in its prompt, by field."""
+        return dict(zip(self.fields, args[:-1] if self.gated else args, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,10 @@ def _node(node: Node) -> dict[str, Any]:
 def _settings(op: Op) -> dict[str, Any]:
     if isinstance(op, Const):
         return {"value": _plain(op.value)}
-    return {field.name: _value(getattr(op, field.name)) for field in fields(op)}
+    found = {field.name: _value(getattr(op, field.name)) for field in fields(op)}
+    if not found.get("gated", True):
+        del found["gated"]  # as in all plans of artifacts that are older than gated calls
+    return found
 
 
 def _value(value: Any) -> Any:
@@ -80,6 +83,7 @@ def _site(site: Site) -> dict[str, Any]:
         "adapter": None if site.adapter is None else type(site.adapter).__name__,
         # Left out where nothing is special, as in all plans of artifacts that are older than layouts.
         **({} if site.layout == Layout() else {"layout": asdict(site.layout)}),
+        **({} if site.watch is None else {"watch": site.watch.settings}),
         **({"continues": True, "unmarked": list(site.unmarked)} if site.continues else {}),
     }
 

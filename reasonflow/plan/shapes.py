@@ -52,5 +52,5 @@ Shape: TypeAlias = RecordShape | ListShape | StructShape | ValueShape
 
 VALUE = ValueShape()
 
-RECORD_FIELDS = ("text", "solution", "thinking", "logprobs")
+RECORD_FIELDS = ("text", "solution", "thinking", "logprobs", "watched_score")
 """What every record has beside its signature's fields."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -29,6 +29,7 @@ from reasonflow.runtime.reservation import Granted, exceeded, grant
 from reasonflow.runtime.scheduler import Ticket
 from reasonflow.runtime.seeds import sample_seed
 from reasonflow.runtime.sending import output_limit, send
+from reasonflow.runtime.stopping import stopping_of
 from reasonflow.runtime.tally import OUTVOTED, tallies
 from reasonflow.runtime.values import Cost, Hole, longest
 from reasonflow.runtime.where import Where
@@ -82,7 +83,8 @@ class ModelCall:
         site = op.site
         self.maker, self.node, self.op, self.position, self.where = maker, node, op, position, where
         self.binding, self.runtime = maker.bindings[site.name], maker.runtimes[site.name]
-        self.inputs = {name: flowing(value) for name, value in zip(op.fields, values, strict=True)}
+        self.inputs = {name: flowing(value) for name, value in op.reads(values).items()}
+        self._stopping = stopping_of(op, values)
         backend = self.runtime.backend
         room = self.inputs.pop(ROOM, None) if site.continues else None
         self._room = None if room is None else max(1, int(room))
@@ -163,7 +165,13 @@ class ModelCall:
     def _key(self, sample: int, attempt: int) -> str:
         # Over the prompt before a budget cuts it and the site's own settings: a resumed run may be allotted otherwise.
         return journal_key(
-            self.maker.run.program, self.name, sample, attempt, self.fitting.whole, self._sampling(attempt, sample)
+            self.maker.run.program,
+            self.name,
+            sample,
+            attempt,
+            self.fitting.whole,
+            self._sampling(attempt, sample),
+            None if self._stopping is None else self._stopping.settings,
         )
 
     def _sampling(self, attempt: int, sample: int = 0) -> Sampling:
@@ -245,6 +253,15 @@ class ModelCall:
     def _send(
         self, request: Request, places: Sequence[int] | None, observe: Callable[[Any], None]
     ) -> Coroutine[Any, Any, Any]:
+        if self._stopping is None:
+            return self._ask(places, request, observe)
+        samples = range(request.n) if places is None else places
+        shown = self.maker.run.streamed
+        return self._stopping.send(request, samples, partial(self._ask, None), observe, shown=shown)
+
+    def _ask(
+        self, places: Sequence[int] | None, request: Request, observe: Callable[[Any], None]
+    ) -> Coroutine[Any, Any, Any]:
         maker = self.maker
         site = f"{maker.run.program}/{self.op.site.name}"
         ticket = Ticket(run=maker.number, path=self.node.priority, site=site, work=maker.work)
@@ -322,6 +339,10 @@ class ModelCall:
             self.records[sample] = record
             self.costs[sample] = self.costs[sample].after(span, completion.prompt_tokens, completion.output_tokens)
             self.completions.append(completion)
+        for sample, (hole, span, completion) in draw.gated.items():
+            self.records[sample] = hole
+            self.costs[sample] = self.costs[sample].after(span, completion.prompt_tokens, completion.output_tokens)
+            self.cancelled.append(completion)
         self.cancelled += draw.cancelled
         self.decided = self.decided or draw.decided
 

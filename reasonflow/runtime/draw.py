@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
 from reasonflow.backends.protocol import Completion, Piece, Prompt, Sampling
+from reasonflow.errors import BranchGated
 from reasonflow.plan.nodes import Site
 from reasonflow.runtime.events import BranchStarted, Token
 from reasonflow.runtime.ledger import Amount
@@ -54,6 +55,8 @@ class Draw:
     """Ends the request: the rest does not matter any more."""
     ended: dict[int, tuple[Any, int, Completion]] = field(default_factory=dict)
     """Of every sample that ended by itself: its record or hole, the number of its span, its completion."""
+    gated: dict[int, tuple[Hole, int, Completion]] = field(default_factory=dict)
+    """The same of every one that its gate has ended: spent, and nothing to show."""
     cancelled: list[Completion] = field(default_factory=list)
     decided: bool = False
     started_s: float = 0.0
@@ -82,6 +85,9 @@ class Draw:
             return
         if self.keep is not None:
             self.keep(sample, completion)
+        if completion.finish_reason == "gated":
+            self._gate(sample, completion)
+            return
         self._finish(sample, completion)
 
     def _number(self, index: int) -> int:
@@ -95,7 +101,8 @@ class Draw:
     def spent(self, price: Price) -> Amount:
         """What the samples took, the cancelled ones as far as they had come."""
         backend = self.runtime.backend
-        cancelled = [counted(each, backend, self.prompt, self.limit) for each in self.cancelled]
+        ended_early = [*self.cancelled, *(completion for _, _, completion in self.gated.values())]
+        cancelled = [counted(each, backend, self.prompt, self.limit) for each in ended_early]
         all_of_them = [*(completion for _, _, completion in self.ended.values()), *cancelled]
         return Amount(
             total=sum(c.prompt_tokens + c.output_tokens for c in all_of_them),
@@ -124,18 +131,51 @@ class Draw:
             assert failure is not None, "a text without a record has an error"
             record = Hole(label(self.node, indices), failure)
         self.ended[sample] = (record, span, completion)
-        if not self.last and isinstance(record, Hole):
-            return
+        if self.last or not isinstance(record, Hole):
+            self._tell(sample, record, span, completion)
+
+    def _gate(self, sample: int, completion: Completion) -> None:
+        indices = self.indices(sample)
+        span = self.run.add(
+            self.node,
+            indices,
+            self.started_s,
+            completion,
+            "cancelled",
+            max_tokens=self.limit,
+            replayed=self.replayed,
+        )
+        where = label(self.node, indices)
+        said = f"ended by its gate after {completion.output_tokens} tokens"
+        self.run.notes.append(f"{where}: {said}")
+        record = Hole(where, BranchGated(f"{where} was {said}"))
+        self.gated[sample] = (record, span, completion)
+        self._tell(sample, record, span, completion)
+
+    def _tell(self, sample: int, record: Any, span: int, completion: Completion) -> None:
+        """The record is final."""
         if self.come is not None:
             self.come(sample, record, span, completion)
         if self.decide(sample, record) and not self.decided:
             self.decided = True
-            if len(self.ended) + len(self.cancelled) < len(self.samples):
+            if len(self.ended) + len(self.gated) + len(self.cancelled) < len(self.samples):
                 self.enough()
 
 
-def journal_key(program: str, path: str, sample: int, attempt: int, prompt: Prompt, sampling: Sampling) -> str:
-    """The key of one sample of one call: where it stands, and a digest of all it depends on."""
+def journal_key(
+    program: str,
+    path: str,
+    sample: int,
+    attempt: int,
+    prompt: Prompt,
+    sampling: Sampling,
+    stopping: Mapping[str, Any] | None = None,
+) -> str:
+    """The key of one sample of one call: where it stands, and a digest of all it depends on.
+
+    stopping: the settings of what may end it while it is written.
+    """
     asked = prompt.tokens if prompt.tokens is not None else [dict(message) for message in prompt.messages]
-    content = json.dumps([asked, asdict(sampling)], sort_keys=True, default=str)
+    found = [asked, asdict(sampling)] if stopping is None else [asked, asdict(sampling), dict(stopping)]
+    content = json.dumps(found, sort_keys=True, default=str)
     return f"{program}/{path}/{sample}/{attempt}/{blake2b(content.encode(), digest_size=16).hexdigest()}"

@@ -250,8 +250,9 @@ class _Work:
         if cap is None and backend is not None:
             cap = backend.default_max_tokens
         prompt = None
-        if all(map(known, values)):
-            inputs = {name: flowing(value) for name, value in zip(op.fields, values, strict=True)}
+        read = op.reads(values)
+        if all(map(known, read.values())):
+            inputs = {name: flowing(value) for name, value in read.items()}
             tokenizer = None if backend is None else backend.tokenizer
             fitting = Fitting(template(site), inputs, tokenizer, window, site.sampling.max_tokens)
             prompt = prompt_tokens(fitting.render()[0])

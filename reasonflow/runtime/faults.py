@@ -120,8 +120,8 @@ class Delivery:
         try:
             async with anyio.create_task_group() as group:
                 for place in missing:
-                    single = _single(self._request, place)
-                    group.start_soon(self._send, backend, single, [place], partial(self._seen, first=place))
+                    alone = single(self._request, place)
+                    group.start_soon(self._send, backend, alone, [place], partial(self._seen, first=place))
         except BaseExceptionGroup as failures:
             raise first_failure(failures) from None
 
@@ -207,7 +207,7 @@ class Restart:
             _LOG.warning("the engine of %r runs again", dead.model)
 
 
-def _single(request: Request, place: int) -> Request:
+def single(request: Request, place: int) -> Request:
     """Sample `place` of the request as a request of its own."""
     seed = request.sampling.seed
     sampling = request.sampling if seed is None else replace(request.sampling, seed=seed + place)

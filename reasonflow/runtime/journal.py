@@ -20,5 +20,8 @@ class Journal(Protocol):
         ...
 
     def keep(self, key: str, completion: Completion) -> None:
-        """Record a sample that has ended by itself. On return it survives the end of this process."""
+        """Record a sample that has ended by itself, or by its gate (its finish reason says so).
+
+        On return it survives the end of this process.
+        """
         ...

@@ -35,6 +35,7 @@ from reasonflow.runtime.price import Prices
 from reasonflow.runtime.reading import missing_answer
 from reasonflow.runtime.record import Run
 from reasonflow.runtime.scope import Scope
+from reasonflow.runtime.stopping import check_engines
 from reasonflow.runtime.values import FREE, Hole, Record, solid
 from reasonflow.runtime.where import Where
 from reasonflow.runtime.workload import Workload
@@ -142,6 +143,7 @@ class _Launch:
         self.inputs = inputs
         self.around = ambient()
         self.engines = engines_of(traced, self.plan)
+        check_engines(self.plan, self.engines.backends)
         self.home = self.engines.home
         self.seeds = tuple(traced.bindings[name].seed for name in self.engines.of)
         told = notes(self.engines.backends)

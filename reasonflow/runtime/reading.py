@@ -9,6 +9,7 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 
 from reasonflow.backends.protocol import Completion, Prompt
+from reasonflow.gates.scores import Unscored
 from reasonflow.plan.nodes import Site
 from reasonflow.prompts.answer_tokens import answer_tokens, text_tokens
 from reasonflow.prompts.context import Context, ContextPrompt, continued
@@ -31,7 +32,11 @@ def read(
     """The record in a completion's text, the repairs it took, and the adapter's error where there is no record."""
     if isinstance(prompt, ContextPrompt):
         context, exact = continued(replace(prompt.context, window=runtime.backend.window), completion)
-        return written(context, prompt.context, completion), () if exact else ("its text was encoded again",), None
+        return (
+            written(context, prompt.context, completion, site),
+            () if exact else ("its text was encoded again",),
+            None,
+        )
     tokenizer = runtime.backend.tokenizer
     try:
         parsed = parse(
@@ -49,14 +54,26 @@ def read(
     if site.solution_tokens is not None and completion.output_tokens > site.solution_tokens and tokenizer is not None:
         solution = tokenizer.decode(tokenizer.encode(parsed.text)[-site.solution_tokens :])  # its end holds the answer
     tokens = answer_tokens(completion.logprobs, completion.text, opened=opened)
-    return Record(parsed.fields, parsed.text, parsed.thinking, solution, tokens), parsed.repairs, None
+    record = Record(parsed.fields, parsed.text, parsed.thinking, solution, tokens, watched_score(site, completion))
+    return record, parsed.repairs, None
 
 
-def written(context: Context, before: Context, completion: Completion) -> Record:
+def written(context: Context, before: Context, completion: Completion, site: Site) -> Record:
     """What a call gives that continues a context: see `rf.Continue`."""
     cut = completion.finish_reason == "length"
     fields = {"context": context, "stopped": completion.stopped, "cut": cut}
-    return Record(fields, context.since(before)[1], logprobs=text_tokens(completion.logprobs, completion.text))
+    tokens = text_tokens(completion.logprobs, completion.text)
+    return Record(fields, context.since(before)[1], logprobs=tokens, watched_score=watched_score(site, completion))
+
+
+def watched_score(site: Site, completion: Completion) -> float | None:
+    """The score of a whole sample at a site that watches; None where there is none."""
+    if site.watch is None:
+        return None
+    try:
+        return site.watch.of(completion.logprobs)
+    except Unscored:
+        return None
 
 
 def flowing(value: Any) -> Any:

@@ -51,8 +51,10 @@ def output_limit(backend: Backend, prompt: Prompt, *caps: int | None) -> int | N
 
 def counted(completion: Completion, backend: Backend, prompt: Prompt, limit: int | None) -> Completion:
     """The completion as a budget takes it: a cancelled one whose engine cannot say how far it had come counts as all
-    it was allowed to write.
+    it was allowed to write. One that its gate has ended had told its tokens until then.
     """
-    if completion.finish_reason != "cancelled" or backend.capabilities.partial_counts:
+    if completion.finish_reason == "gated" and completion.output_tokens:
+        return completion
+    if completion.finish_reason not in ("cancelled", "gated") or backend.capabilities.partial_counts:
         return completion
     return replace(completion, prompt_tokens=prompt_tokens(prompt), output_tokens=limit or backend.window or 0)

@@ -12,14 +12,15 @@ from reasonflow.backends.protocol import TokenLogprobs
 class Record(Mapping[str, Any]):
     """What one model call gave: the signature's fields by name, and the text they were read from.
 
-    A mapping of the fields; `record.name` reads a field, then `text`, `solution`, `thinking` or `logprobs`. A field
-    that could not be read from the text is None, and the run record says why.
+    A mapping of the fields; `record.name` reads a field, then `text`, `solution`, `thinking`, `logprobs` or
+    `watched_score`. A field that could not be read from the text is None, and the run record says why.
 
     logprobs: of the text's tokens, a TokenLogprobs each; empty where the call site asks for none (`config={"logprobs":
     20}`), and where the engine reports none.
+    watched_score: what its call site's `watch` makes of all its tokens; None where it watches nothing, or cannot tell.
     """
 
-    __slots__ = ("_fields", "_logprobs", "_solution", "_text", "_thinking")
+    __slots__ = ("_fields", "_logprobs", "_solution", "_text", "_thinking", "_watched_score")
 
     def __init__(
         self,
@@ -28,8 +29,10 @@ class Record(Mapping[str, Any]):
         thinking: str = "",
         solution: str | None = None,
         logprobs: tuple[TokenLogprobs, ...] = (),
+        watched_score: float | None = None,
     ) -> None:
         self._logprobs = logprobs
+        self._watched_score = watched_score
         self._fields = fields
         self._text = text
         self._thinking = thinking
@@ -47,6 +50,8 @@ class Record(Mapping[str, Any]):
             return self._thinking
         if name == "logprobs":
             return self._logprobs
+        if name == "watched_score":
+            return self._watched_score
         raise KeyError(name)
 
     @property
