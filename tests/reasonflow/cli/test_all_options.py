@@ -165,4 +165,4 @@ def test_help_is_quick_and_imports_no_engine(words: str) -> None:
     seconds, *heavy = done.stderr.split()
     assert "Usage" in done.stdout
     assert heavy == []
-    assert float(seconds) < 1
+    assert float(seconds) < 4  # half a second on most machines, two on a slow one: this is about whole libraries
