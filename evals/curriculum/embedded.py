@@ -21,7 +21,9 @@ from reasonflow.evals.curriculum.draft_sets import DraftSet, choose, shares, sub
 from reasonflow.evals.curriculum.lessons import Lesson, Teacher, cut_alike
 from reasonflow.evals.curriculum.mistakes import cut, mistaken
 from reasonflow.evals.curriculum.notes import notes, read_notes
+from reasonflow.evals.curriculum.planner_prompts import planner_prompt
 from reasonflow.evals.curriculum.refined import improved, refined
+from reasonflow.evals.curriculum.solving import Piece
 from reasonflow.evals.curriculum.vocabulary import END, END_OF_TURN, SIZE
 from reasonflow.evals.tasks.chance import between, pick
 from reasonflow.evals.tasks.graph import Graph
@@ -59,12 +61,16 @@ _CAREFUL = 0.5
 """Share of solutions in `PLAIN` whose lines name their operands before they state their values. A plain line takes two
 lookups at once: which quantities, and which values they have. Written one after the other they are learned sooner: the
 loss on plain solutions was 0.10 after 56 million tokens, and 0.25 without them, on its plateau."""
+AT_ONCE = {
+    "direct": 0.15, "direct,width=1,depth=2..3": 0.25, "direct,width=2,depth=1..2": 0.15,
+    "direct,width=1,depth=2..3,distractors=1..4": 0.35, "direct,width=2,depth=1..2,distractors=1..3": 0.1,
+}  # fmt: skip
+"""Shares of mixes that the twin answers at once. In two of three problems of `direct` the answer is a number that
+stands in the text. Without distractors in its lessons it was right in 25 % of one-step problems that have some."""
 DRAFTING = {"direct": 0.1, "easy": 0.35, "mid": 0.55}
-"""Shares of mixes whose solutions the twin writes line by line, where it is told to."""
-_LINES = 0.7
-"""Share of them in the stage `draft`; the others are answered at once."""
-AT_ONCE = {"direct": 0.3, "direct,width=1,depth=2..3": 0.45, "direct,width=2,depth=1..2": 0.25}
-"""The same for the twin. In two of three problems of `direct` the answer is a number that stands in the text."""
+"""The same for solutions that it writes line by line, where it is told to."""
+DRAFTED_KINDS = {"lines": 0.5, "at once": 0.2, "planner": 0.3}
+"""Shares of the twin's lessons: solutions, answers at once, and those under SpeculativePlanner's own prompt."""
 _OWN = 0.65
 """Share of examples that read the model's own drafts, where there are some; the others are of problems that it has not
 seen, so that it cannot know answers by heart."""
@@ -169,23 +175,14 @@ class Problems:
 
 def _lessons(stage: str, random: Random, seed: int, drafts: Path | None) -> Iterator[Lesson]:
     teacher = Teacher(random)
-    if stage == "direct":
-        draw = Problems(AT_ONCE, random, seed)
-        while True:
-            yield teacher.direct(draw(), asked=random.random() < 0.15)
     if stage == "draft":
-        draw, lines = Problems(AT_ONCE, random, seed), Problems(DRAFTING, random, seed)
-        while True:
-            if random.random() < _LINES:
-                yield teacher.drafted(lines(), "careful" if random.random() < _CAREFUL else "")
-            else:
-                yield teacher.direct(draw(), asked=random.random() < 0.15)
+        yield from _drafting(teacher, random, seed)
     if stage in PLAIN:
         draw = Problems(PLAIN[stage], random, seed)
         while True:
             yield teacher.solve_plainly(draw(), "careful" if random.random() < _CAREFUL else "")
     if stage not in STAGES:
-        known = ", ".join([*PLAIN, *STAGES, "direct", "draft"])
+        known = ", ".join([*PLAIN, *STAGES, "draft"])
         raise InputError(f"the curriculum has no stage {stage!r}", fix=f"one of {known}")
     alone, reading = STAGES[stage]
     plain, threaded = Problems(SOLVED, random, seed), Problems({"threads": 1.0}, random, seed)
@@ -211,6 +208,20 @@ def _lessons(stage: str, random: Random, seed: int, drafts: Path | None) -> Iter
             share = _OWN_JUDGED if kind == "verdict" else _OWN
             sets = own if own is not None and random.random() < share else imagined
             yield _about_drafts(kind, *next(sets), teacher)
+
+
+def _drafting(teacher: Teacher, random: Random, seed: int) -> Iterator[Lesson]:
+    """The twin's lessons."""
+    at_once, lines = Problems(AT_ONCE, random, seed), Problems(DRAFTING, random, seed)
+    while True:
+        kind = random.choices([*DRAFTED_KINDS], [*DRAFTED_KINDS.values()])[0]
+        if kind == "lines":
+            yield teacher.drafted(lines(), "careful" if random.random() < _CAREFUL else "")
+        elif kind == "at once":
+            yield teacher.direct(at_once(), asked=random.random() < 0.15)
+        else:
+            found = at_once()
+            yield Lesson(planner_prompt("small", found), (Piece(str(found.answer)),))
 
 
 def _about_drafts(kind: str, found: Item, drafts: Sequence[str], teacher: Teacher) -> Lesson:

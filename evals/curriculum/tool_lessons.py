@@ -1,4 +1,4 @@
-"""Lessons in tools, as rows of token ids: an agent's steps, what needs none, and answers at once.
+"""Lessons in tools, as rows of token ids: an agent's steps, and judgements of what needs none.
 
 Prompts are those that runs send: `dspy.ReAct`'s through DSPy's own adapter, and SpeculativePlanner's through the
 renderer. Several problems share a row, and with it the long instruction of the agent.
@@ -14,32 +14,26 @@ from typing import Any
 
 import dspy
 
-import reasonflow as rf
 from reasonflow.backends.protocol import Message
 from reasonflow.evals.curriculum.embedded import Problems, Reasoner
+from reasonflow.evals.curriculum.planner_prompts import planner_prompt
 from reasonflow.evals.curriculum.search_lessons import Row, row_of
 from reasonflow.evals.curriculum.tooling import Episode, Step, episode, needs_tools
 from reasonflow.evals.tasks.problems import Item
 from reasonflow.evals.tasks.tools import TOOLS
-from reasonflow.gates.scores import TokenProbability
-from reasonflow.language.program import trace
-from reasonflow.plan.nodes import Generate
-from reasonflow.programs.speculative import SpeculativePlanner
-from reasonflow.prompts.render import PromptTemplate
-from reasonflow.runtime.call import template
 
-TOOLED = {"tools": 0.7, "tools,width=1..2,depth=1..3": 0.3}
+TOOLED = {"tools": 0.6, "tools,width=1..2,depth=1..3": 0.2, "tools,distractors=2..5": 0.2}
 """Share of each mix."""
 _TOGETHER = 4
 """Problems of a row of agents: their instruction is as long as five steps."""
 _JUDGED = 16
-"""Of a row of judgements, or of answers at once, which are a token or a few."""
-AGENT, JUDGE, AT_ONCE = "agent", "judge", "at once"
+"""Of a row of judgements, which are a token each."""
+AGENT, JUDGE = "agent", "judge"
 TAUGHT: Mapping[str, Mapping[str, float]] = {
     "embedded": {AGENT: 0.9, JUDGE: 0.1},
-    "embedded-draft": {AGENT: 0.6, AT_ONCE: 0.4},
+    "embedded-draft": {AGENT: 1.0},
 }
-"""Shares of rows by model: the large one acts and judges, the small one answers, and guesses how the large one acts."""
+"""Shares of rows by model: the large one acts and judges, the small one guesses how the large one acts."""
 
 
 def tool_rows(seed: int, reasoner: Reasoner) -> Iterator[Row]:
@@ -51,12 +45,9 @@ def tool_rows(seed: int, reasoner: Reasoner) -> Iterator[Row]:
         items = [draw() for _ in range(_TOGETHER if kind == AGENT else _JUDGED)]
         if kind == AGENT:
             turns = [turn for item in items for turn in lessons_of(item, episode(item, random))]
-        elif kind == JUDGE:
-            turns = [asked_of("judge", item, "No" if needs_tools(item) else "Yes") for item in items]
         else:
-            turns = [asked_of("small", item, str(item.answer)) for item in items if not needs_tools(item)]
-        if turns:
-            yield _row(reasoner, turns)
+            turns = [(planner_prompt("judge", item), "No" if needs_tools(item) else "Yes") for item in items]
+        yield _row(reasoner, turns)
 
 
 def _row(reasoner: Reasoner, turns: Sequence[tuple[Sequence[Message], str]]) -> Row:
@@ -101,17 +92,3 @@ def _trajectory(steps: Sequence[Step]) -> str:
 def _trajectory_signature(steps: int) -> Any:
     names = ("thought", "tool_name", "tool_args", "observation")
     return dspy.Signature(f"{', '.join(f'{name}_{step}' for step in range(steps) for name in names)} -> x")
-
-
-def asked_of(site: str, item: Item, answer: str) -> tuple[Sequence[Message], str]:
-    """What a call site of the planner's is shown, "judge" or "small", and what it is to answer."""
-    return _templates()[site].messages({"problem": item.text}), answer
-
-
-@cache
-def _templates() -> dict[str, PromptTemplate]:
-    """Of the planner's own call sites, by name."""
-    planner = SpeculativePlanner(gate=rf.Gate(TokenProbability(), threshold=0.5), agent=rf.ChainOfThought())
-    sites = [node.op.site for node in trace(planner).plan.walk() if isinstance(node.op, Generate)]
-    found = {site.name: template(site) for site in sites if site.name in ("judge", "small")}
-    return {name: made for name, made in found.items() if isinstance(made, PromptTemplate)}

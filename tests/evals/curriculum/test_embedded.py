@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +16,8 @@ pytest.importorskip("tokenizers")
 from random import Random
 
 from reasonflow.errors import InputError
-from reasonflow.evals.curriculum.embedded import DRAFT, EMBEDDED, PLAIN, STAGES
+from reasonflow.evals.curriculum.embedded import DRAFT, DRAFTED_KINDS, EMBEDDED, PLAIN, STAGES
+from reasonflow.evals.curriculum.instructions import PARAPHRASES
 from reasonflow.evals.curriculum.vocabulary import END_OF_TURN, SIZE
 from reasonflow.evals.tasks.problems import item, parse_source
 
@@ -39,12 +41,16 @@ def test_another_seed_gives_other_examples_and_the_same_one_the_same() -> None:
     assert first == again != other
 
 
-def test_the_twin_answers_at_once() -> None:
-    for example in islice(DRAFT.examples("direct", 0), 30):
-        start = example.learned[0][0]
-        assert DRAFT.decode(list(example.tokens)[start:-1]).removeprefix("\\boxed{").removesuffix("}").isdigit() or (
-            "[[ ## answer ## ]]" in DRAFT.decode(list(example.tokens)[start:-1])
-        )
+def test_the_twin_answers_at_once_unless_it_is_told_to_write_a_solution() -> None:
+    found = Counter[str]()
+    for example in islice(DRAFT.examples("draft", 0), 300):
+        tokens, start = list(example.tokens), example.learned[0][0]
+        asked, answered = DRAFT.decode(tokens[:start]), DRAFT.decode(tokens[start:-1])
+        told = any(wording in asked for wording in PARAPHRASES["solve"])
+        at_once = answered.removeprefix("\\boxed{").removesuffix("}").isdigit() or "[[ ## answer ## ]]" in answered
+        assert told != at_once
+        found["planner" if answered.isdigit() else "at once" if at_once else "lines"] += 1
+    assert all(abs(found[kind] / 300 - share) < 0.1 for kind, share in DRAFTED_KINDS.items())
 
 
 def test_half_of_the_first_solutions_name_their_operands() -> None:
@@ -56,7 +62,7 @@ def test_half_of_the_first_solutions_name_their_operands() -> None:
 
 
 def test_unknown_stages_are_refused() -> None:
-    with pytest.raises(InputError, match="grow, solve, refine, direct"):
+    with pytest.raises(InputError, match="grow, solve, refine, draft"):
         next(EMBEDDED.examples("solves", 0))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import dspy
 import pytest
@@ -17,8 +17,9 @@ from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
 from reasonflow.backends.scripted import ScriptedBackend
 from reasonflow.evals.curriculum.embedded import DRAFT, EMBEDDED
+from reasonflow.evals.curriculum.planner_prompts import Asked, planner_prompt
 from reasonflow.evals.curriculum.search_lessons import Row
-from reasonflow.evals.curriculum.tool_lessons import asked_of, lessons_of, tool_rows
+from reasonflow.evals.curriculum.tool_lessons import lessons_of, tool_rows
 from reasonflow.evals.curriculum.tooling import FINISH, episode, needs_tools
 from reasonflow.evals.curriculum.vocabulary import SIZE
 from reasonflow.evals.tasks.problems import item, parse_source
@@ -68,8 +69,7 @@ def test_prompts_are_sent_token_by_token_as_they_are_learned(monkeypatch: pytest
     planner = rf.SpeculativePlanner(gate=rf.Gate(TokenProbability(), threshold=0.5), agent=rf.ChainOfThought())
     with dspy.context(lm=rf.scripted(lambda prompt, seed, index: ({"Yes": 1.0},), window=8192, top_logprobs=20)):
         planner(problem=found.text)
-    expected = [EMBEDDED.unit(*asked_of(site, found, "Yes")).context for site in ("judge", "small")]
-    assert sent[:2] == expected
+    assert sent[:2] == [TOKENIZER.render(planner_prompt(site, found)) for site in get_args(Asked)]
 
 
 def test_what_needs_tools_lacks_numbers_or_takes_three_operations() -> None:
@@ -96,8 +96,12 @@ def test_rows_are_read_as_tries_and_share_their_instruction(reasoner: Any) -> No
         if "trajectory" in EMBEDDED.decode(row["prompt"]):
             assert len(reader.read([row]).tries[0]) < 0.4 * alone
         assert all(unit["completion"][-1] == EMBEDDED.stop[0] for unit in row["units"])
-    text = "".join(EMBEDDED.decode(unit["completion"]) for row in made for unit in row["units"])
-    assert ("Yes" in text) == (reasoner is EMBEDDED)
+
+
+def test_the_large_model_judges_and_the_small_one_acts_alone() -> None:
+    for reasoner, told in ((EMBEDDED, {"Yes", "No"}), (DRAFT, set[str]())):
+        texts = {EMBEDDED.decode(unit["completion"][:-1]) for row in drawn(40, reasoner) for unit in row["units"]}
+        assert {text for text in texts if "##" not in text} == told
 
 
 def test_equal_seeds_give_equal_rows() -> None:
