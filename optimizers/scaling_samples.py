@@ -79,13 +79,13 @@ class _Drafts(rf.Program):
         program, turns = self.program, int(self.program.turns)
 
         def turn(drafted: Any) -> Any:
-            return rf.call(self.scored, program.draft(after=drafted.history.context), drafted)
+            return rf.call(self.scored, program.draft(after=drafted.history.context), drafted, cap=program.scores)
 
         def drafts(row: Any) -> Any:
             inputs = {name: rf.call(quick(partial(_field, name)), row) for name in program.draft.signature.input_fields}
 
             def sampled() -> Any:
-                drafted = rf.call(self.scored, program.draft(**inputs), None)
+                drafted = rf.call(self.scored, program.draft(**inputs), None, cap=program.scores)
                 if turns > 1:
                     first = drafted
                     drafted = rf.when(

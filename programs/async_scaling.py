@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import dspy
@@ -19,6 +18,7 @@ from reasonflow.prompts.context import Context
 from reasonflow.prompts.styles import answer_field
 from reasonflow.runtime.calls import runtime_of
 from reasonflow.runtime.engines import model_behind
+from reasonflow.runtime.scoring import score
 from reasonflow.runtime.values import Record
 
 Scoring: TypeAlias = Literal["target", "draft"]
@@ -64,8 +64,8 @@ class AsyncScaling(rf.Program):
         later chunks follow more text and score otherwise; the last one is for all later turns, too.
     n, turns, chunk: samples, chunks of each at most, tokens of a chunk of either model (published: 16, 15, 500).
     scoring: "target": log-probabilities of the chunk under the target, one call a chunk over the whole prompt, which
-        bypasses vLLM's prefix cache; the run's notes say how many tokens that took. "draft": the draft model's own, for
-        nothing, and not the published score: it knows nothing of the target.
+        bypasses vLLM's prefix cache: the run's record has it as a call that reads all and writes nothing. "draft": the
+        draft model's own, for nothing, and not the published score: it knows nothing of the target.
     draft, target: language models with one tokenizer; None: the one in use.
     Raises InputError for a gate that cannot be used here, and for models with different tokenizers, when it runs.
     """
@@ -109,7 +109,7 @@ class AsyncScaling(rf.Program):
         turns = int(self.turns)
 
         def gone_on(chunk: Any, before: Any) -> Any:
-            seen = rf.call(self.seen, chunk, before)
+            seen = rf.call(self.seen, chunk, before, cap=self.scores)
             return rf.when(
                 rf.call(quick(accepted), seen),
                 lambda: rf.call(quick(kept), seen),
@@ -143,6 +143,11 @@ class AsyncScaling(rf.Program):
         """turn: from 0."""
         gates = self.gates
         return gates[min(turn, len(gates) - 1)]
+
+    @property
+    def scores(self) -> int:
+        """Calls of the target that score a chunk."""
+        return 1 if self.scoring == "target" else 0
 
     @property
     def model(self) -> str:
@@ -199,10 +204,7 @@ class AsyncScaling(rf.Program):
 
     async def scored(self, context: Context, before: Context) -> tuple[TokenLogprobs, ...]:
         """Log-probabilities under the target of what came behind an earlier context."""
-        runtime = runtime_of(self._lm(self.target), "target")
-        written = context.tokens[len(before) :]
-        numbers = await runtime.arun(partial(runtime.backend.score, before.tokens, written))
-        rf.note(f"the target scored {len(context)} tokens", repair=False)
+        numbers = await score(self._lm(self.target), "target", before.tokens, context.tokens[len(before) :])
         return tuple(TokenLogprobs("", number) for number in numbers)
 
     def read(self, history: History) -> Record:

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from reasonflow.backends.protocol import Completion, Observer, Piece, Request
+from reasonflow.backends.protocol import Completion, Observer, Piece, Prompt, Request, Sampling, TokenLogprobs, Tokens
 from reasonflow.errors import BranchCancelled, RunError
 from reasonflow.runtime.draw import journal_key
 from reasonflow.runtime.events import BranchStarted, Token
@@ -22,7 +23,7 @@ from reasonflow.runtime.fitting import prompt_tokens
 from reasonflow.runtime.journal import Journal
 from reasonflow.runtime.ledger import Amount, Hold
 from reasonflow.runtime.price import Price
-from reasonflow.runtime.record import ASIDE, Run, label
+from reasonflow.runtime.record import ASIDE, SCORE, Run, label
 from reasonflow.runtime.reservation import exceeded
 from reasonflow.runtime.scheduler import Ticket
 from reasonflow.runtime.seeds import sample_seed
@@ -106,7 +107,7 @@ class Inside:
         started_s, limit = self.run.clock(), _limit(runtime, request)
         if recorded is not None:
             self._pay(runtime, before, indices, recorded)
-            self._add(before, indices, started_s, recorded, limit, replayed=True, aside=aside is not None)
+            self._add(before, indices, started_s, recorded, limit, replayed=True, inner=ASIDE if aside else "")
             return recorded
         cap, hold = await self._reserved(runtime, request, before, limit, aside=aside is not None)
         if hold is not None:
@@ -133,7 +134,7 @@ class Inside:
             if hold is not None:
                 hold.settle(self._spent(runtime, request, ended, cap))
             for completion in ended:
-                self._add(before, indices, started_s, completion, cap, aside=aside is not None)
+                self._add(before, indices, started_s, completion, cap, inner=ASIDE if aside else "")
         if not ended or ended[-1].finish_reason == "cancelled":
             self.where.scope.check()
             raise BranchCancelled(f"{request.label} was taken out of the engine")
@@ -141,6 +142,44 @@ class Inside:
             self.journal.keep(key, ended[-1])
         self.run.squeezed |= cap != limit and ended[-1].finish_reason == "length"
         return ended[-1]
+
+    async def score(self, runtime: Runtime, prompt: Tokens, continuation: Tokens) -> tuple[float, ...]:
+        """Log-probabilities of given tokens, as one of the function's calls: it reads them all, and writes nothing.
+
+        Raises as `ask`, and what the engine raises.
+        """
+        self.where.scope.check()
+        before, indices = self.reached, self.begin(1)
+        tokens, started_s = (*prompt, *continuation), self.run.clock()
+        sampling = Sampling(max_tokens=len(continuation))  # of one text two parts may be scored
+        key = journal_key(self.run.program, label(self.node, indices), 0, 0, Prompt(tokens=tokens), sampling)
+        completion = self.journal.find(key) if self.journal is not None else None
+        replayed = completion is not None
+        if completion is None:
+            hold = self._held(runtime, len(tokens), indices)
+            spent = Amount()
+            try:
+                with self._while_wanted():
+                    numbers = await runtime.arun(partial(runtime.backend.score, prompt, continuation))
+                    spent = self._amount(runtime, len(tokens), 0)
+            finally:
+                if hold is not None:
+                    hold.settle(spent)
+            self.run.requests += 1
+            completion = Completion(
+                text="",
+                output_tokens=0,
+                prompt_tokens=len(tokens),
+                cached_tokens=0,
+                total_s=self.run.clock() - started_s,
+                logprobs=tuple(TokenLogprobs("", number) for number in numbers),
+            )
+            if self.journal is not None:
+                self.journal.keep(key, completion)
+        else:
+            self._pay(runtime, before, indices, completion)
+        self._add(before, indices, started_s, completion, 0, replayed=replayed, inner=SCORE)
+        return tuple(token.logprob for token in completion.logprobs)
 
     def begin(self, calls: int) -> tuple[int, ...]:
         """The place of what makes so many calls more. Raises RunError where they are more than was declared."""
@@ -260,14 +299,19 @@ class Inside:
 
     def _pay(self, runtime: Runtime, before: Cost, indices: tuple[int, ...], completion: Completion) -> None:
         """A recorded call takes of the budget what it took when it was made."""
+        hold = self._held(runtime, completion.prompt_tokens, indices, completion.output_tokens)
+        if hold is not None:
+            hold.settle(hold.amount)
+
+    def _held(self, runtime: Runtime, read: int, indices: tuple[int, ...], written: int = 0) -> Hold | None:
+        """What is held for a call of known size; None without a budget. Raises BudgetExceeded."""
         ledger = self.where.scope.ledger
         if ledger is None:
-            return
-        amount = self._amount(runtime, completion.prompt_tokens, completion.output_tokens)
-        hold = ledger.reserve(amount)
+            return None
+        hold = ledger.reserve(self._amount(runtime, read, written))
         if hold is None:
             raise exceeded(label(self.node, indices), self.where.scope)
-        hold.settle(amount)
+        return hold
 
     def _spent(self, runtime: Runtime, request: Request, ended: list[Completion], cap: int | None) -> Amount:
         if not ended:
@@ -291,13 +335,13 @@ class Inside:
         cap: int | None,
         *,
         replayed: bool = False,
-        aside: bool = False,
+        inner: str = "",
     ) -> None:
         outcome: Literal["done", "cancelled"] = "cancelled" if completion.finish_reason == "cancelled" else "done"
         number = self.run.add(self.node, indices, started_s, completion, outcome, max_tokens=cap, replayed=replayed)
-        if aside:
-            self.run.spans[number] = replace(self.run.spans[number], inner=ASIDE)
-        elif outcome == "done":
+        if inner:
+            self.run.spans[number] = replace(self.run.spans[number], inner=inner)
+        if inner != ASIDE and outcome == "done":
             self._reach(before.after(number, completion.prompt_tokens, completion.output_tokens))
 
     def _reach(self, cost: Cost) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Outcome = Literal["done", "cancelled", "failed"]
 ASIDE = "aside"
 """What a span is called inside its node that nothing waited for."""
+SCORE = "score"
+"""The same where given text was scored, and nothing written."""
 _FIRST_FIELDS = (
     "node", "indices", "input_tokens", "cached_tokens", "output_tokens", "started_s", "queued_s", "total_s",
     "finish_reason", "outcome", "repairs", "max_tokens", "replayed",
@@ -50,8 +52,8 @@ class Span:
     max_tokens: int | None = None
     """Output tokens it could have written at most."""
     inner: str = ""
-    """The step of the program that a function of this run has called, or "aside" for a call of the function that
-    nothing waited for; empty for the run's own steps."""
+    """The step of the program that a function of this run has called; "aside" for a call of the function that nothing
+    waited for, "score" for one that scored given text; empty for the run's own steps."""
     replayed: bool = False
     """Recorded by an earlier session of the same evaluation, and not computed again."""
     first_token_s: float | None = None

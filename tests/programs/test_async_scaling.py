@@ -151,10 +151,17 @@ def test_a_failed_scoring_call_accepts_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert sum("not scored: out of memory" in note for note in out.run.repairs) == 3
 
 
-def test_what_the_target_scores_is_told() -> None:
+def test_what_the_target_scores_is_the_runs_and_nothing_of_it_cached() -> None:
     out = scale(Writer(r"\boxed{4}"), Writer("x"), rf.Gate(Perplexity(), 1e9), scoring="target", n=2)
     assert out.answers == ["4", "4"]
-    assert sum("the target scored" in note for note in out.run.notes) == 2
+    drafts = [span for span in out.run.spans if not span.inner]
+    scored = [span for span in out.run.spans if span.inner == "score"]
+    assert (len(drafts), len(scored), out.run.usage.calls) == (2, 2, 4)
+    for draft, span in zip(drafts, scored, strict=True):
+        assert (span.output_tokens, span.cached_tokens) == (0, 0)
+        assert span.input_tokens == draft.input_tokens + draft.output_tokens - 1  # without the end of the turn
+    assert {span.inner for span in out.run.critical_path} == {"", "score"}
+    assert out.run.usage.total_tokens == sum(span.input_tokens + span.output_tokens for span in out.run.spans)
 
 
 @pytest.mark.parametrize(
