@@ -16,7 +16,6 @@ pytest.importorskip("tokenizers")
 import reasonflow as rf
 from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
-from reasonflow.backends.scripted import ScriptedBackend
 from reasonflow.evals.curriculum.embedded import EMBEDDED
 from reasonflow.evals.curriculum.search_lessons import Row, search_rows, searcher
 from reasonflow.evals.curriculum.search_pages import pages_about
@@ -47,22 +46,6 @@ ITEMS = [item(SOURCE, index) for index in range(24)]
 @pytest.fixture(scope="module")
 def retriever() -> BM25:
     return BM25.build(corpus(SOURCE, problems=len(ITEMS), passages=3_000))
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """All prompts as tokens of the built-in model, which the scripted engine reads and writes here."""
-    tokens: list[tuple[int, ...]] = []
-    generate = ScriptedBackend.generate
-
-    async def noting(self: ScriptedBackend, request: Any, observe: Any = None) -> Any:
-        tokens.append(tuple(request.prompt.tokens))
-        return await generate(self, request, observe)
-
-    monkeypatch.setattr(ScriptedBackend, "generate", noting)
-    monkeypatch.setattr("reasonflow.backends.scripted.ChunkTokenizer", lambda: TOKENIZER)
-    monkeypatch.setattr("reasonflow.backends.scripted_samples.END_ID", EMBEDDED.stop[0])
-    return tokens
 
 
 def play(retriever: BM25, *, sequential: bool) -> list[Any]:

@@ -15,7 +15,6 @@ pytest.importorskip("tokenizers")
 import reasonflow as rf
 from reasonflow.backends.hf_tokenizer import HfTokenizer
 from reasonflow.backends.model_files import ModelFiles
-from reasonflow.backends.scripted import ScriptedBackend
 from reasonflow.evals.curriculum.embedded import DRAFT, EMBEDDED
 from reasonflow.evals.curriculum.planner_prompts import Asked, planner_prompt
 from reasonflow.evals.curriculum.search_lessons import Row
@@ -49,17 +48,7 @@ def test_an_agent_solves_every_problem() -> None:
         assert steps[-1].tool == FINISH
 
 
-def test_prompts_are_sent_token_by_token_as_they_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[int, ...]] = []
-    generate = ScriptedBackend.generate
-
-    async def noting(self: ScriptedBackend, request: Any, observe: Any = None) -> Any:
-        sent.append(tuple(request.prompt.tokens))
-        return await generate(self, request, observe)
-
-    monkeypatch.setattr(ScriptedBackend, "generate", noting)
-    monkeypatch.setattr("reasonflow.backends.scripted.ChunkTokenizer", lambda: TOKENIZER)
-    monkeypatch.setattr("reasonflow.backends.scripted_samples.END_ID", EMBEDDED.stop[0])
+def test_prompts_are_sent_token_by_token_as_they_are_learned(sent: list[tuple[int, ...]]) -> None:
     found = ITEMS[0]
     lessons = list(lessons_of(found, episode(found, Random(1))))
     units = [EMBEDDED.unit(messages, text) for messages, text in lessons]
