@@ -26,7 +26,7 @@ from reasonflow.programs.search_machine import Log, SearchMachine
 from reasonflow.programs.search_prompts import CONDENSE, MANY, ONE, examples, readings
 
 Repeat: TypeAlias = Literal["told", "answered"]
-Shown: TypeAlias = Literal["released", "queries"]
+Shown: TypeAlias = Literal["released", "own"]
 
 TURNS = 10
 PASSAGES = 5
@@ -55,8 +55,9 @@ class HybridSearch(rf.Program):
         themselves. reader: the model that condenses, the searching one if not given.
     repeat: what a query gives that its run has asked before: "told", a word that it was, as released; "answered", its
         results once more.
-    shown: what whoever condenses pages reads of the reasoning before: "released", which leaves out the first queries of
-        a turn of more than three; "queries", all of them, too. The query itself stands beside it in both.
+    shown: what whoever condenses pages reads of the reasoning before: "released", which has the last queries of a turn
+        and leaves out the first of more than three; "own", which has of a turn the query that was searched, and none
+        of the others. The query itself stands beside it in both.
     sequential: one query a turn, the baseline.
     prompted: for models that are not trained to search: worked examples stand in front, as demos of its sites, and
         the run record says so.
@@ -115,6 +116,7 @@ class HybridSearch(rf.Program):
             if reader is not None:
                 self.condense.lm = reader
         self.turns = rf.Choice(turns)
+        self.shown = shown
         self.machine = SearchMachine(
             signature=self.search.signature,
             style=self.search.style,
@@ -123,7 +125,6 @@ class HybridSearch(rf.Program):
             width=1 if sequential else queries,
             calls=calls,
             reuse=repeat == "answered",
-            whole_block=shown == "queries",
             notes=("prompted, not trained",) if prompted else (),
         )
 
@@ -148,7 +149,7 @@ class HybridSearch(rf.Program):
 
         def turn() -> Any:
             asked = rf.call(quick(machine.asked), last, log)
-            looked = rf.each(asked.new, lambda query: self._look(query, asked.reasoning), cap=machine.width)
+            looked = rf.each(asked.new, lambda query: self._look(query, asked), cap=machine.width)
             joined = rf.call(quick(machine.joined), last, log, asked, looked)
             went_on = self.search(after=joined.context)
             rf.answer(rf.call(quick(machine.so_far), went_on, joined.log))
@@ -157,8 +158,9 @@ class HybridSearch(rf.Program):
         found = rf.when(rf.call(quick(machine.asks), last), turn, lambda: {"last": last, "log": log})
         return found["last"], found["log"]
 
-    def _look(self, query: Any, reasoning: Any) -> Any:
+    def _look(self, query: Any, asked: Any) -> Any:
         machine, condense = self.machine, self.condense
+        reasoning = asked.reasoning if self.shown == "released" else rf.call(quick(machine.own), query, asked)
         found = rf.call(machine.look, query)
         pages = rf.call(as_text, query, found)
 

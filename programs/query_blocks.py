@@ -54,23 +54,25 @@ def in_thought(text: str) -> bool:
     return text.rfind(THINK) > text.rfind(THINK_END)
 
 
-def abridged(text: str, *, whole_block: bool = False) -> str:
+def abridged(text: str) -> str:
     """Earlier reasoning as whoever condenses pages reads it: lines as numbered steps.
 
     Of more than five the first and the last four are kept, and those that hold a mark of queries or results; `...`
-    stands for the others (the released script's rule). whole_block: all of the newest query block is kept, too, of
-    which the rule leaves out the first queries where there are more than three.
+    stands for the others (the released script's rule).
     """
     steps = [f"Step {number}: {line}" for number, line in enumerate(filter(str.strip, text.splitlines()), 1)]
     if len(steps) <= _WHOLE:
         return "\n\n".join(steps)
-    end = len(steps) - _LAST
-    if whole_block:
-        end = min(end, max((place for place, step in enumerate(steps) if BEGIN in step), default=end))
     kept: list[str] = []
     for place, step in enumerate(steps):
-        if place == 0 or place >= end or any(mark in step for mark in MARKS[:4]):
+        if place == 0 or place >= len(steps) - _LAST or any(mark in step for mark in MARKS[:4]):
             kept.append(step)
         elif kept[-1] != "...":
             kept.append("...")
     return "\n\n".join(kept)
+
+
+def alone(text: str, query: str) -> str:
+    """A text that ends in a query block, as if it asked for that query only."""
+    head, begin, _ = text.rpartition(BEGIN)
+    return f"{head}{begin}\n{query}\n{END}"

@@ -20,6 +20,7 @@ from reasonflow.programs.query_blocks import (
     THINK,
     THINK_END,
     abridged,
+    alone,
     in_thought,
     read_block,
 )
@@ -70,8 +71,10 @@ class Asked(NamedTuple):
     """All that are answered, in order."""
     new: list[str]
     """Those of them that are to be searched."""
+    text: str
+    """All before, its own block the last."""
     reasoning: str
-    """All before, abridged."""
+    """The same abridged."""
 
 
 class Looked(NamedTuple):
@@ -104,8 +107,6 @@ class SearchMachine:
     """Queries of a run, at most; None: as many as its turns ask for."""
     reuse: bool
     """A query that was asked before is answered from the run's own record, instead of with a word that it was."""
-    whole_block: bool
-    """Whoever reads pages is shown all queries of the turn."""
     notes: tuple[str, ...] = ()
     """What every run record says of the program."""
 
@@ -135,7 +136,12 @@ class SearchMachine:
             rf.note(f"{len(new) - most} of {len(new)} queries are left out: {most} are allowed")
             left_out = set(new[most:])
             new, queries = new[:most], [query for query in queries if query not in left_out]
-        return Asked(queries, new, abridged(record.context.text, whole_block=self.whole_block))
+        text = record.context.text
+        return Asked(queries, new, text, abridged(text))
+
+    def own(self, query: str, asked: Asked) -> str:
+        """The reasoning of one query: without the others of its turn."""
+        return abridged(alone(asked.text, query))
 
     async def look(self, query: str) -> Found:
         """What the retriever has for a query."""

@@ -93,7 +93,7 @@ class Searcher:
 
     def __init__(self, *, sequential: bool) -> None:
         self.sequential = sequential
-        program = HybridSearch("problem -> answer", _nowhere, sequential=sequential, shown="queries")
+        program = HybridSearch("problem -> answer", _nowhere, sequential=sequential, shown="own")
         sites = [node.op.site for node in trace(program).plan.walk() if isinstance(node.op, Generate)]
         self._machine: SearchMachine = program.machine
         self._begin = template(next(site for site in sites if site.continues and site.begins))
@@ -117,7 +117,7 @@ class Searcher:
                 return Trajectory(tuple(units), tuple(asked), said.context.text)
             units.append(Unit(context.tokens, written))
             block = self._machine.asked(said, log)
-            asked += (Asked(query, block.reasoning) for query in block.new)
+            asked += (Asked(query, self._machine.own(query, block)) for query in block.new)
             looked = [self._machine.noted(_found(), condensed(known[query])) for query in block.new]
             context, log = self._machine.joined(said, log, block, looked)
 

@@ -35,7 +35,7 @@ async def run(setting: Setting) -> Findings:
         problems=load(f"graphmath:{TASK}", limit=setting.limit),
         index=BM25.of(passages, setting.out / "index"),
         max_tokens=MAX_TOKENS,
-        shown="queries",
+        shown="own",
         goals=GOALS,
     )
     found = await measure(setting, lm, hunt)

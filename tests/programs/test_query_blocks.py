@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reasonflow.programs.query_blocks import BEGIN, END, MARKS, RESULTS, abridged, in_thought, read_block
+from reasonflow.programs.query_blocks import BEGIN, END, MARKS, RESULTS, abridged, alone, in_thought, read_block
 
 
 def block(inside: str) -> str:
@@ -77,15 +77,12 @@ def test_of_many_lines_the_ends_and_those_with_marks_stay() -> None:
     ]  # fmt: skip
 
 
-def test_of_the_newest_block_every_query_stays_where_that_is_asked_for() -> None:
-    old = f"first\n{BEGIN}\nw;\nx;\ny;\nz\n{END}\n{RESULTS}\nw: 1"
+def test_a_query_by_itself_stands_in_a_block_of_its_own() -> None:
+    old = f"first\n{BEGIN}\nw;\nx\n{END}\n{RESULTS}\nw: 1"
     lines = f"{old}\nthought\n{BEGIN}\na;\nb;\nc;\nd;\ne\n{END}"
-    released, whole = abridged(lines), abridged(lines, whole_block=True)
-    assert [name for name in "abcdewxyz" if f": {name}" in released] == ["c", "d", "e"]
-    assert [name for name in "abcdewxyz" if f": {name}" in whole] == ["a", "b", "c", "d", "e"]
-    assert "thought" not in whole
-    few = f"first\nsecond\nthird\nfourth\n{BEGIN}\na\n{END}"
-    assert abridged(few, whole_block=True) == abridged(few)
+    assert alone(lines, "b") == f"{old}\nthought\n{BEGIN}\nb\n{END}"
+    assert [name for name in "abcdewxyz" if f": {name}" in abridged(lines)] == ["c", "d", "e"]
+    assert [name for name in "abcdewxyz" if f": {name}" in abridged(alone(lines, "b"))] == ["b"]
 
 
 def test_a_thought_is_open_until_it_ends() -> None:

@@ -49,7 +49,7 @@ def retriever() -> BM25:
 
 
 def play(retriever: BM25, *, sequential: bool) -> list[Any]:
-    program = HybridSearch("problem -> answer", retriever, shown="queries", sequential=sequential, turns=TURNS)
+    program = HybridSearch("problem -> answer", retriever, shown="own", sequential=sequential, turns=TURNS)
     with dspy.context(lm=rf.scripted(Player(ITEMS, sequential=sequential), window=8192)):
         return [program(problem=each.text) for each in ITEMS]
 
