@@ -17,7 +17,6 @@ class Timed(NamedTuple):
 
     agent_s: float
     """Of the agent alone."""
-    planner_s: float
     judge_s: float | None
     """Of the judge's call; None where it failed."""
     small_s: float | None

@@ -34,9 +34,9 @@ FREE: Mapping[str, Sequence[str]] = {AHEAD: (look_up.__name__, calculate.__name_
 """Tools that are declared free of effects."""
 TYPICAL = 150
 """Milliseconds of a tool call, the median, whose figures have no number in their names."""
-ALONE: Mapping[int, int] = {TYPICAL: 20, 1000: 8}
+ALONE: Mapping[int, int] = {TYPICAL: 16, 1000: 6}
 """By the median milliseconds of a tool call, problems at most: the first ones."""
-GUARDED_ALONE = 10
+GUARDED_ALONE = 8
 """Of those with a typical tool."""
 
 

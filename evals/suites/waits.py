@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from random import Random
+from time import sleep
 from typing import Any
 
 SIGMA = 0.5
@@ -33,7 +33,7 @@ def slow(tool: Callable[..., Any], waits: Waits) -> Callable[..., Any]:
     @wraps(tool)
     def waiting(**arguments: Any) -> Any:
         if waits.median_s:
-            time.sleep(waits.of(tool.__name__, arguments))
+            sleep(waits.of(tool.__name__, arguments))
         return tool(**arguments)
 
     return waiting

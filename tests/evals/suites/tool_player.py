@@ -52,7 +52,9 @@ def written(whole: Episode, prompt: str) -> str:
     """The agent's next step as DSPy reads it, or its answer behind the last one."""
     done = prompt.count("[[ ## observation_")
     if "[[ ## next_tool_name ## ]]" not in prompt:
-        return f"[[ ## reasoning ## ]]\n{whole.reasoning}\n\n[[ ## answer ## ]]\n{whole.answer}\n\n[[ ## completed ## ]]"
+        return (
+            f"[[ ## reasoning ## ]]\n{whole.reasoning}\n\n[[ ## answer ## ]]\n{whole.answer}\n\n[[ ## completed ## ]]"
+        )
     step = whole.steps[done]
     return (
         f"[[ ## next_thought ## ]]\n{step.thought}\n\n[[ ## next_tool_name ## ]]\n{step.tool}\n\n"
