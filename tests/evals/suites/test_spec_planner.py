@@ -14,7 +14,8 @@ from rich.console import Console
 import reasonflow as rf
 from reasonflow.evals import manifest
 from reasonflow.evals.curriculum.tooling import needs_tools
-from reasonflow.evals.suites import planner_gate, spec_actions, spec_planner, waits
+from reasonflow.evals.performance.conditions import forget
+from reasonflow.evals.suites import low_load, planner_gate, spec_actions, spec_planner, waits
 from reasonflow.evals.suites.findings import Findings
 from reasonflow.evals.suites.speculation import SUITE
 from reasonflow.evals.suites.suite import Setting
@@ -98,6 +99,21 @@ def test_the_gate_is_calibrated_on_no_problem_that_is_tested(tmp_path: Path, pla
     judge = tmp_path / planner_gate.FOLDER / "judge/samples.jsonl"
     judged = [json.loads(line) for line in judge.read_text().splitlines()]
     assert {row["id"] for row in rows} == {row["id"] for row in judged if row["answer"] == "Yes"}
+
+
+def test_both_engines_know_nothing_before_each_run(
+    tmp_path: Path, player: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[str] = []
+
+    def forgets(lm: dspy.LM) -> None:
+        forgotten.append(lm.model)
+        forget(lm)
+
+    monkeypatch.setattr(low_load, "forget", forgets)
+    made(tmp_path, "planner", player.small, player.large)
+    # Of each arm a run to warm up, at 150 ms those of 4, 4 and 2 problems, at 0 ms of 2 and 2.
+    assert forgotten == ["m", TWIN] * (3 + 4 + 4 + 2 + 2 + 2 + 2)
 
 
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path, player: Player) -> None:
