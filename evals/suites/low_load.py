@@ -84,12 +84,14 @@ async def in_turns(
     beside: Sequence[dspy.LM] = (),
     most: Mapping[str, int] | None = None,
     looks: Mapping[str, Look] | None = None,
+    warm_up: Sequence[str] | None = None,
 ) -> dict[str, dict[str, Alone]]:
     """By arm and problem, the runs of each arm on each problem; without those that failed.
 
     beside: other language models of the runs, whose engines are started and forget, too. `computed` and `ideal` are
         those of `lm` alone.
     most: problems of arms that need fewer, the first ones. looks: of arms whose runs are looked at.
+    warm_up: arms that run once before, unmeasured, where one has all engines do what others have them do; None: all.
     The same seeds as in an evaluation of the suite's setting. What an earlier session has measured stays as it is; a
     run that was stopped is measured anew, from its beginning. Raises InputError for a folder of another measurement,
     and what a run raises that would repeat.
@@ -118,8 +120,8 @@ async def in_turns(
         if left:
             for each in (lm, *beside):
                 await anyio.to_thread.run_sync(start, each)
-            for arm in at.values():
-                await arm.run(problems[0], WARM_UP)
+            for name in at if warm_up is None else warm_up:
+                await at[name].run(problems[0], WARM_UP)
         for place, name in left:
             progress.ended(await at[name].measured(problems[place]))
         return {name: arm.found() for name, arm in at.items()}

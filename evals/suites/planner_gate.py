@@ -32,7 +32,7 @@ from reasonflow.runtime.values import Record
 FOLDER = "planner/calibration"
 FILE = "samples.jsonl"
 SOURCE = f"{TASK},seed=1"
-JUDGED = 700
+JUDGED = 600
 """Problems that the judge is asked about; it lets two of three through."""
 ALPHA, DELTA = 0.02, 0.1
 """Errors among what is accepted, and the chance that there are more. Where half of all tasks are accepted, one more of

@@ -34,9 +34,9 @@ FREE: Mapping[str, Sequence[str]] = {AHEAD: (look_up.__name__, calculate.__name_
 """Tools that are declared free of effects."""
 TYPICAL = 150
 """Milliseconds of a tool call, the median, whose figures have no number in their names."""
-ALONE: Mapping[int, int] = {TYPICAL: 16, 1000: 6}
+ALONE: Mapping[int, int] = {TYPICAL: 12, 1000: 5}
 """By the median milliseconds of a tool call, problems at most: the first ones."""
-GUARDED_ALONE = 8
+GUARDED_ALONE = 5
 """Of those with a typical tool."""
 
 
@@ -104,6 +104,7 @@ async def _runs(setting: Setting, small: dspy.LM, large: dspy.LM, median: int) -
         beside=(small,),
         most={GUARDED: GUARDED_ALONE},
         looks={name: arm.told for name, arm in arms.items()},
+        warm_up=(AHEAD,),
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import dspy
 
 import reasonflow as rf
+from reasonflow.errors import RunError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.run_lines import RunLines
 from reasonflow.evals.samples import Key
@@ -23,7 +23,6 @@ from reasonflow.evals.suites.low_load import Alone, in_turns
 from reasonflow.evals.suites.ratios import ratio_of_totals
 from reasonflow.evals.suites.seconds import latency_rows, paired, ratio_row
 from reasonflow.evals.suites.suite import Setting
-from reasonflow.evals.suites.together import together
 from reasonflow.evals.suites.tool_agent import (
     CALLS,
     SIGNATURE,
@@ -41,9 +40,9 @@ FOLDER = "planner"
 AGENT, SPECULATIVE, HEDGED = "agent", "speculative", "hedged"
 TYPICAL = 150
 """Milliseconds of a tool call, the median, whose figures have no number in their names."""
-ALONE: Mapping[int, int] = {TYPICAL: 20, 0: 6, 1000: 5}
+ALONE: Mapping[int, int] = {TYPICAL: 14, 0: 5, 1000: 5}
 """By the median milliseconds of a tool call, problems at low load at most: the first ones."""
-HEDGED_ALONE = 6
+HEDGED_ALONE = 4
 """Of those with a typical tool, as many are run hedged, too."""
 TOLD = "planned.jsonl"
 SIDE_BY_SIDE = 12
@@ -94,6 +93,11 @@ class _Made:
             hedge=hedge,
         )
 
+    def played(self, gate: rf.Gate, agent: Arm) -> Way:
+        """The planner before an agent whose runs are known."""
+        program = SpeculativePlanner(SIGNATURE, gate, agent=Played(agent), small=self.small, large=self.large)
+        return Way(program, settings_of(self.small, hedge=False))
+
     def way(self, arm: str, gate: rf.Gate, waits: Waits | None = None) -> Way:
         """The program of an arm, as its manifest knows it."""
         timed = {} if waits is None else {"median_s": waits.median_s, "tool_seed": waits.seed}
@@ -101,6 +105,21 @@ class _Made:
             return Way(Agent(agent_of(_tools(waits), self.large)), settings_of(**timed))
         hedge = arm == HEDGED
         return Way(self.planner(gate, waits, hedge=hedge), settings_of(self.small, hedge=hedge, **timed))
+
+
+class Played(dspy.Module):
+    """An agent that gives what an arm's runs gave, by problem. One that failed fails again."""
+
+    def __init__(self, arm: Arm) -> None:
+        super().__init__()
+        self.by_problem = {problem.inputs["problem"]: sample for problem, sample, _ in arm.runs()}
+
+    def forward(self, problem: str) -> dspy.Prediction:
+        """Its answer."""
+        sample = self.by_problem[problem]
+        if sample.error:
+            raise RunError(f"the agent has failed at this problem: {sample.error}")
+        return dspy.Prediction(answer=sample.answer)
 
 
 def _tools(waits: Waits | None) -> list[Any]:
@@ -118,10 +137,14 @@ def told(prediction: Any) -> dict[str, Any]:
 
 
 async def _accuracy(setting: Setting, made: _Made, gate: rf.Gate) -> Findings:
-    """Both arms on all problems, side by side, with tools that take no time."""
+    """Both arms on all problems, side by side, with tools that take no time.
+
+    All is greedy: what falls through is answered as the agent alone has answered it, and is not computed again.
+    """
     tested = problems(setting)
-    found = await together(*(partial(_run, setting, made, gate, tested, arm) for arm in (AGENT, SPECULATIVE)))
-    (agent, _), (ours, lines) = found
+    agent, _ = await _run(setting, made.large, AGENT, made.way(AGENT, gate), tested)
+    ours, lines = await _run(setting, made.large, SPECULATIVE, made.played(gate, agent), tested)
+    found = {AGENT: agent, SPECULATIVE: ours}
     difference = paired_difference(ours.verdicts, agent.verdicts)
     ended = [lines[sample.key] for sample in ours.samples if sample.key in lines]
     free = [line for line in ended if line["small_s"] is not None]
@@ -135,10 +158,10 @@ async def _accuracy(setting: Setting, made: _Made, gate: rf.Gate) -> Findings:
                     figure=f"{arm}_accuracy",
                     result=accuracy_of(each.verdicts),
                     problems=len(each.verdicts),
-                    total_tokens=each.total_tokens,
-                    sequential_tokens=each.sequential_tokens,
+                    total_tokens=each.total_tokens if arm == AGENT else None,
+                    sequential_tokens=each.sequential_tokens if arm == AGENT else None,
                 )
-                for arm, (each, _) in zip((AGENT, SPECULATIVE), found, strict=True)
+                for arm, each in found.items()
             ),
             Row(
                 task="accuracy",
@@ -169,18 +192,16 @@ async def _accuracy(setting: Setting, made: _Made, gate: rf.Gate) -> Findings:
 
 
 async def _run(
-    setting: Setting, made: _Made, gate: rf.Gate, tested: Sequence[Problem], arm: str
+    setting: Setting, large: dspy.LM, arm: str, way: Way, tested: Sequence[Problem]
 ) -> tuple[Arm, Mapping[Key, Mapping[str, Any]]]:
-    folder, way = f"{FOLDER}/accuracy/{arm}", made.way(arm, gate)
+    folder = f"{FOLDER}/accuracy/{arm}"
     with RunLines(setting.out / folder / TOLD) as lines:
 
         def ended(key: Key, prediction: Any) -> None:
             lines.keep(key, told(prediction))
 
         beside = replace(setting, concurrency=setting.concurrency or SIDE_BY_SIDE)
-        found = await run_arm(
-            beside, made.large, folder, way.program, tested, settings=way.settings, on_prediction=ended
-        )
+        found = await run_arm(beside, large, folder, way.program, tested, settings=way.settings, on_prediction=ended)
         return found, lines.rows
 
 
@@ -201,6 +222,7 @@ async def _latency(setting: Setting, made: _Made, gate: rf.Gate, median: int) ->
         beside=(made.small,),
         most={HEDGED: HEDGED_ALONE},
         looks=dict.fromkeys(arms, told),
+        warm_up=(SPECULATIVE,),
     )
     return _typical(found) if median == TYPICAL else _other(found, median)
 

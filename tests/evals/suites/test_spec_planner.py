@@ -112,8 +112,8 @@ def test_both_engines_know_nothing_before_each_run(
 
     monkeypatch.setattr(low_load, "forget", forgets)
     made(tmp_path, "planner", player.small, player.large)
-    # Of each arm a run to warm up, at 150 ms those of 4, 4 and 2 problems, at 0 ms of 2 and 2.
-    assert forgotten == ["m", TWIN] * (3 + 4 + 4 + 2 + 2 + 2 + 2)
+    # A run to warm up, and at 150 ms those of 4, 4 and 2 problems, at 0 ms of 2 and 2.
+    assert forgotten == ["m", TWIN] * (1 + 4 + 4 + 2 + 1 + 2 + 2)
 
 
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path, player: Player) -> None:
