@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
 
 import anyio.to_thread
 import dspy
@@ -26,6 +27,8 @@ from reasonflow.evals.suites.suite import Setting
 from reasonflow.plan.budget import Budget
 
 FILE = "prompts.jsonl"
+Look: TypeAlias = Callable[[Any], Mapping[str, Any]]
+"""Says of a run's prediction, in JSON's types, what its measurement is to hold beside the seconds."""
 WARM_UP = 1
 """The warm-up is another sample of the first problem: the number of it, which gives it another seed."""
 
@@ -42,6 +45,8 @@ class Alone:
     """The least that it could have computed of the same prompts."""
     device: str
     """The engine's; empty where it has none."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What a `Look` says of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +67,64 @@ async def at_low_load(
 ) -> list[Pair]:
     """Runs of the two arms on each problem, the first of them the baseline; without problems where a run failed.
 
+    Measured and resumed as in `in_turns`, and raises what that does.
+    """
+    baseline, ours = (await in_turns(setting, lm, folder, arms, problems, judge)).values()
+    return [Pair(baseline[p.id], ours[p.id]) for p in problems if p.id in baseline and p.id in ours]
+
+
+async def in_turns(
+    setting: Setting,
+    lm: dspy.LM,
+    folder: str,
+    arms: Mapping[str, Way],
+    problems: Sequence[Problem],
+    judge: Judge,
+    *,
+    beside: Sequence[dspy.LM] = (),
+    most: Mapping[str, int] | None = None,
+    looks: Mapping[str, Look] | None = None,
+    warm_up: Sequence[str] | None = None,
+) -> dict[str, dict[str, Alone]]:
+    """By arm and problem, the runs of each arm on each problem; without those that failed.
+
+    beside: other language models of the runs, whose engines are started and forget, too. `computed` and `ideal` are
+        those of `lm` alone.
+    most: problems of arms that need fewer, the first ones. looks: of arms whose runs are looked at.
+    warm_up: arms that run once before, unmeasured, where one has all engines do what others have them do; None: all.
     The same seeds as in an evaluation of the suite's setting. What an earlier session has measured stays as it is; a
     run that was stopped is measured anew, from its beginning. Raises InputError for a folder of another measurement,
     and what a run raises that would repeat.
     """
+    counts = {name: min(len(problems), (most or {}).get(name, len(problems))) for name in arms}
     setting.say(f"{folder}: {' and '.join(arms)} in turns on {len(problems)} problems, one run at a time")
-    progress = Progress(setting.console, len(arms) * len(problems), folder)
+    progress = Progress(setting.console, sum(counts.values()), folder)
     with ExitStack() as stack:
         stack.enter_context(progress)
-        at = {name: _Arm(setting, lm, f"{folder}/{name}", way, problems, judge) for name, way in arms.items()}
+        at = {
+            name: _Arm(
+                setting,
+                (lm, *beside),
+                f"{folder}/{name}",
+                way,
+                problems[: counts[name]],
+                judge,
+                (looks or {}).get(name),
+            )
+            for name, way in arms.items()
+        }
         for arm in at.values():
             stack.enter_context(arm.opened(progress))
         left = [(turn - 1, name) for turn, name in turns(tuple(arms), len(problems))]
-        left = [(place, name) for place, name in left if not at[name].has(problems[place])]
+        left = [(place, name) for place, name in left if place < counts[name] and not at[name].has(problems[place])]
         if left:
-            await anyio.to_thread.run_sync(start, lm)
-            for arm in at.values():
-                await arm.run(problems[0], WARM_UP)
+            for each in (lm, *beside):
+                await anyio.to_thread.run_sync(start, each)
+            for name in at if warm_up is None else warm_up:
+                await at[name].run(problems[0], WARM_UP)
         for place, name in left:
             progress.ended(await at[name].measured(problems[place]))
-        baseline, ours = (arm.found() for arm in at.values())
-    return [Pair(baseline[p.id], ours[p.id]) for p in problems if p.id in baseline and p.id in ours]
+        return {name: arm.found() for name, arm in at.items()}
 
 
 class _Arm:
@@ -91,15 +133,17 @@ class _Arm:
     def __init__(
         self,
         setting: Setting,
-        lm: dspy.LM,
+        lms: tuple[dspy.LM, ...],
         folder: str,
         way: Way,
         problems: Sequence[Problem],
         judge: Judge,
+        look: Look | None,
     ) -> None:
-        self._lm, self._program, self._judge, self._seed = lm, way.program, judge, setting.seed
+        self._lms, self._lm, self._look = lms, lms[0], look
+        self._program, self._judge, self._seed = way.program, judge, setting.seed
         self._manifest = describe(
-            way.program, problems, lm=lm, samples=1, seed=setting.seed, benchmark=folder, settings=way.settings
+            way.program, problems, lm=self._lm, samples=1, seed=setting.seed, benchmark=folder, settings=way.settings
         )
         self._folder = setting.out / folder
         self._lines = RunLines(self._folder / FILE)
@@ -131,8 +175,8 @@ class _Arm:
 
     async def run(self, problem: Problem, number: int) -> tuple[Sample, Alone]:
         """One run on an engine whose prefix cache is empty. number: of the sample."""
-        device: list[str] = []
-        audience = Audience(on_prediction=lambda _, prediction: device.append(_device(prediction)))
+        given: list[Any] = []
+        audience = Audience(on_prediction=lambda _, prediction: given.append(prediction))
         # Without a record: calls of a run that was stopped must not be found again, they would take no time.
         session = Session(
             self._program,
@@ -144,13 +188,20 @@ class _Arm:
             record=None,
             audience=audience,
         )
-        await anyio.to_thread.run_sync(forget, self._lm)
+        for lm in self._lms:
+            await anyio.to_thread.run_sync(forget, lm)
         with traffic.recorded(self._lm) as seen:
             await session.run(iter([(problem, number)]), 1)
         (sample,) = session.ended
         asked = [(served.prompt, served.output) for served in seen.samples]
         ideal = ideal_computed(asked, runtime_of(self._lm).backend.block_size or 1)
-        alone = Alone(wall_s=sample.wall_s, computed=seen.computed, ideal=ideal, device="".join(device))
+        alone = Alone(
+            wall_s=sample.wall_s,
+            computed=seen.computed,
+            ideal=ideal,
+            device="".join(map(_device, given)),
+            told={name: value for one in given if self._look is not None for name, value in self._look(one).items()},
+        )
         return sample, alone
 
     def found(self) -> dict[str, Alone]:

@@ -1,4 +1,4 @@
-"""How many times more: ratios of what was measured on the same problems, with intervals over the problems."""
+"""How much, and how many times more: means and ratios of what was measured, with intervals over the problems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Pair = tuple[float, float]
 
 def mean_ratio(pairs: Sequence[Pair]) -> Interval | None:
     """The mean over problems of each one's own ratio; None of none."""
-    return _mean([above / below for above, below in pairs]) if pairs else None
+    return mean_of([above / below for above, below in pairs])
 
 
 def ratio_of_totals(pairs: Sequence[Pair]) -> Interval | None:
@@ -24,8 +24,9 @@ def ratio_of_totals(pairs: Sequence[Pair]) -> Interval | None:
     ratio = math.fsum(pair[0] for pair in pairs) / below
     # A problem moves the ratio by what it has above, less what it should have there, over the mean below: these
     # influences have the ratio as their mean, and its spread (Efron and Tibshirani 1993, chapter 21).
-    return _mean([ratio + (a - ratio * b) * len(pairs) / below for a, b in pairs])
+    return mean_of([ratio + (a - ratio * b) * len(pairs) / below for a, b in pairs])
 
 
-def _mean(values: Sequence[float]) -> Interval:
-    return Interval(math.fsum(values) / len(values), *bootstrap(values, seed=0))
+def mean_of(values: Sequence[float]) -> Interval | None:
+    """The mean over problems of a number that each has; None of none."""
+    return Interval(math.fsum(values) / len(values), *bootstrap(values, seed=0)) if values else None
