@@ -28,7 +28,8 @@ from reasonflow.evals.performance.gate_samples import Population
 from reasonflow.evals.performance.report import UNKNOWN, Provenance, Report, Table, provenance
 from reasonflow.evals.statistics import wilson
 from reasonflow.gates.scores import Measured
-from reasonflow.optimizers.gates import Sample, binomial_tail, calibrate, fewest
+from reasonflow.optimizers.error_bounds import binomial_tail
+from reasonflow.optimizers.gates import Sample, calibrate, fewest
 
 ALPHAS = tuple(step / 100 for step in range(2, 31, 2))
 """Of the sweep."""

@@ -1,7 +1,7 @@
 """The suite `speculation`: what gates promise, and what they save, on the built-in model and its twin.
 
-The tasks are `graphmath`'s: problems with tools for the planner and for guessed actions, problems that samples get wrong
-here and there for scaling and stopping. No training has seen these.
+The tasks are `graphmath`'s: problems with tools for the planner and for guessed actions, problems that samples get
+wrong here and there for scaling and stopping. No training has seen these.
 """
 
 from __future__ import annotations
