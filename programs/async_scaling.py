@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -64,7 +65,7 @@ class AsyncScaling(rf.Program):
         later chunks follow more text and score otherwise; the last one is for all later turns, too.
     n, turns, chunk: samples, chunks of each at most, tokens of a chunk of either model (published: 16, 15, 500).
     scoring: "target": log-probabilities of the chunk under the target, one call a chunk over the whole prompt, which
-        bypasses vLLM's prefix cache; the run's notes say how many tokens that took. "draft": the draft model's own, for
+        bypasses vLLM's prefix cache; the run's notes have the tokens and seconds. "draft": the draft model's own, for
         nothing, and not the published score: it knows nothing of the target.
     draft, target: language models with one tokenizer; None: the one in use.
     Raises InputError for a gate that cannot be used here, and for models with different tokenizers, when it runs.
@@ -200,9 +201,9 @@ class AsyncScaling(rf.Program):
     async def scored(self, context: Context, before: Context) -> tuple[TokenLogprobs, ...]:
         """Log-probabilities under the target of what came behind an earlier context."""
         runtime = runtime_of(self._lm(self.target), "target")
-        written = context.tokens[len(before) :]
+        written, began = context.tokens[len(before) :], time.perf_counter()
         numbers = await runtime.arun(partial(runtime.backend.score, before.tokens, written))
-        rf.note(f"the target scored {len(context)} tokens", repair=False)
+        rf.note(f"the target scored {len(context)} tokens in {time.perf_counter() - began:.6f} s", repair=False)
         return tuple(TokenLogprobs("", number) for number in numbers)
 
     def read(self, history: History) -> Record:
