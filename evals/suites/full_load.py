@@ -141,8 +141,8 @@ class _Arm:
                 self._runs.keep(sample.key, predictions[sample.key])
             if sample.key not in self._samples:  # of a round whose recording was stopped, some are there
                 self._record.append(sample)
+                self._samples[sample.key] = sample
                 progress.ended(sample)
-            self._samples[sample.key] = sample
 
     async def _run(self, problems: Sequence[Problem], number: int, audience: Audience) -> tuple[list[Sample], float]:
         """The samples in the problems' order, and the seconds of all. number: of the sample of each problem."""

@@ -33,7 +33,7 @@ from reasonflow.optimizers.planner_samples import planner_samples
 from reasonflow.programs.speculative import SpeculativePlanner
 from reasonflow.runtime.engines import model_behind
 
-FOLDER = "gate"
+FOLDER = "gate/samples"
 TWIN = "embedded-draft"
 SOURCE = "graphmath:tools,seed=3"
 """Other problems than any that a planner is calibrated or tested on."""
@@ -60,7 +60,7 @@ class _Counted(NamedTuple):
 async def measure(setting: Setting) -> Findings:
     """Its rows, goals and figures."""
     samples = await _samples(setting)
-    setting.say(f"{FOLDER}: {SPLITS} splits of {len(samples)} samples, and of as many draws of a population")
+    setting.say(f"gate: {SPLITS} splits of {len(samples)} samples, and of as many draws of a population")
     real = await anyio.to_thread.run_sync(partial(_counted, samples))
     drawn = await anyio.to_thread.run_sync(partial(_counted, Population()))
     scored = [sample for sample in samples if not math.isnan(sample.score)]

@@ -109,7 +109,8 @@ async def measure(setting: Setting) -> Findings:
 
 
 def _signature() -> type[dspy.Signature]:
-    return dspy.Signature("problem -> answer", INSTRUCTION)
+    made: type[dspy.Signature] = dspy.Signature("problem -> answer", INSTRUCTION)
+    return made
 
 
 def _program(gates: Sequence[rf.Gate], twin: dspy.LM, seed: int) -> AsyncScaling:
