@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,11 @@ def made(part: str, out: Path, scripts: Mapping[str, Any], limit: int, **options
     def opened(name: str) -> dspy.LM:
         return rf.scripted(scripts[name], model=name, window=16_384, **options)
 
+    return made_with(part, out, opened, limit)
+
+
+def made_with(part: str, out: Path, opened: Callable[[str], dspy.LM], limit: int) -> Findings:
+    """The same over given language models."""
     console = Console(file=StringIO())
     setting = Setting(open=opened, model="m", limit=limit, seed=1, out=out, console=console, parts=(part,))
     return anyio.run(find("speculation").make, setting)

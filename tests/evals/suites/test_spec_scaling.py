@@ -7,13 +7,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import dspy
 import pytest
 
 from reasonflow.evals.suites import spec_scaling
 from reasonflow.evals.suites.scaled import Scaled, _times, scaled
 from reasonflow.evals.tasks.problems import item, parse_source
 from reasonflow.runtime.record import Span
-from tests.evals.suites.speculating import made, never
+from tests.evals.suites.speculating import made, made_with, never
 
 LIMIT = 5
 TESTED = [item(parse_source(spec_scaling.TASK), index) for index in range(LIMIT)]
@@ -134,3 +135,24 @@ def test_a_run_that_found_calls_of_an_earlier_session_has_no_times() -> None:
     found = scaled(Told(replayed=True))
     assert (found.own_s, found.idle_s) == (None, None)
     assert found.draft_tokens == 9
+
+
+@pytest.mark.engine
+def test_on_the_real_engine_tokens_and_times_are_read_from_its_own_record(
+    embedded_lm: dspy.LM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is its own draft here: a second engine would take the time of a start."""
+
+    async def leave_open(lm: dspy.LM) -> None:
+        """Other tests go on with this engine."""
+
+    monkeypatch.setattr(spec_scaling, "close", leave_open)
+    monkeypatch.setattr(spec_scaling, "CALIBRATION", 30)
+    found = made_with("scaling", tmp_path, lambda _: embedded_lm.copy(), 3)
+    figures = found.figures
+    names = ("target_tokens_ratio", "sampling_coverage", "scaling_majority", "acceptance", "idle_share")
+    assert all(figures[name] is not None for name in names)
+    assert 0 < (figures["acceptance"] or 0) < 1
+    assert 0 <= (figures["idle_share"] or 0) < 0.5
+    assert (figures["draft_tokens"] or 0) > 0
+    assert (figures["scored_tokens"] or 0) > (figures["draft_tokens"] or 0)
