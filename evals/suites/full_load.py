@@ -59,9 +59,9 @@ async def at_full_load(
 ) -> dict[str, Loaded]:
     """Every arm on all problems, `side_by_side` of them a round, with the same seeds as in an evaluation.
 
-    Each round begins with an empty prefix cache. What an earlier session has measured stays as it is; a round that was
-    stopped is measured anew, from its beginning. Raises InputError for a folder of another measurement, and what a run
-    raises that would repeat.
+    Each round begins with an empty prefix cache, the first one after a run of the first arm that nobody counts. What an
+    earlier session has measured stays as it is; a round that was stopped is measured anew, from its beginning. Raises
+    InputError for a folder of another measurement, and what a run raises that would repeat.
     """
     rounds = [problems[place : place + side_by_side] for place in range(0, len(problems), side_by_side)]
     setting.say(f"{folder}: {' and '.join(arms)} in turns on {len(problems)} problems, {side_by_side} side by side")
@@ -78,8 +78,7 @@ async def at_full_load(
         left = [(place, name) for place, name in left if not at[name].has(rounds[place])]
         if left:
             await anyio.to_thread.run_sync(start, lm)
-            for arm in at.values():
-                await arm.warm_up()
+            await next(iter(at.values())).warm_up()
         for place, name in left:
             await at[name].measure(rounds[place], progress)
         return {name: arm.found(rounds) for name, arm in at.items()}

@@ -18,7 +18,7 @@ from reasonflow.evals.suites.suite import Setting
 from reasonflow.optimizers.gates import Sample
 
 FILE = "labelled.jsonl"
-BATCH = 100
+BATCH = 50
 """Problems between two lines: what a session that is stopped has to draw again."""
 
 Draw = Callable[[Sequence[dspy.Example], int], Sequence[Sequence[Sample]]]
@@ -51,7 +51,9 @@ async def labelled(
             done = sum(len(batch) for place, batch in enumerate(batches) if place not in left)
             setting.say(f"{folder}: samples to calibrate on, {done} of {len(problems)} problems are there")
             for place in left:
-                found = await anyio.to_thread.run_sync(partial(draw, _examples(batches[place]), setting.seed + place))
+                # Whoever interrupts it need not wait for the batch: its engine is closed, which ends the run.
+                made = partial(draw, _examples(batches[place]), setting.seed + place)
+                found = await anyio.to_thread.run_sync(made, abandon_on_cancel=True)
                 lines.keep((batches[place][0].id, 0), {"gates": [[_row(sample) for sample in gate] for gate in found]})
                 done += len(batches[place])
                 setting.say(f"{folder}: {done}/{len(problems)}")

@@ -19,7 +19,6 @@ from reasonflow.evals.samples import Key
 from reasonflow.evals.statistics import paired_difference
 from reasonflow.evals.suites.arms import Arm, accuracy_of, answer_of, is_right, mean, run_arm
 from reasonflow.evals.suites.closing import close
-from reasonflow.evals.suites.drafts import share
 from reasonflow.evals.suites.findings import Breakdown, Findings, Goal, Row, Share
 from reasonflow.evals.suites.labelled import is_right as labelled_right
 from reasonflow.evals.suites.labelled import labelled
@@ -43,13 +42,13 @@ SCALING, SAMPLING = "scaling", "sampling"
 INSTRUCTION = "Give a full solution of the problem. Be careful."
 """Without it the twin answers at once; it was trained to write its solutions so."""
 N, TURNS, CHUNK = 8, 16, 48
-MOST = 60
+MOST = 40
 """Problems, at most: the first ones."""
-CALIBRATION = 300
-"""Problems to calibrate on."""
+CALIBRATION, CALIBRATION_TURNS = 150, 6
+"""Problems to calibrate on, and chunks of each at most: how a sample ends does not matter to a takeover."""
 GATES = 4
 """One for each of the first turns, the last of them for all later ones."""
-LEAST = 50
+LEAST = 40
 """Samples of a gate: where fewer reach its turn, the gate before it is the last one."""
 TAKEOVER = 0.4
 """Share of a turn's chunks that the target takes over: what the published 0.6 percentile comes to."""
@@ -113,10 +112,10 @@ def _signature() -> type[dspy.Signature]:
     return made
 
 
-def _program(gates: Sequence[rf.Gate], twin: dspy.LM, seed: int) -> AsyncScaling:
+def _program(gates: Sequence[rf.Gate], twin: dspy.LM, seed: int, turns: int = TURNS) -> AsyncScaling:
     """Its target is the language model in use."""
     return AsyncScaling(
-        _signature(), gates, N, TURNS, chunk=CHUNK, draft=twin.copy(seed=seed), config={"temperature": TEMPERATURE}
+        _signature(), gates, N, turns, chunk=CHUNK, draft=twin.copy(seed=seed), config={"temperature": TEMPERATURE}
     )
 
 
@@ -149,7 +148,7 @@ async def _calibrated(setting: Setting, twin: dspy.LM, lm: dspy.LM) -> tuple[Asy
         setting,
         lm,
         f"{FOLDER}/calibration",
-        _program(_gates(GATES), twin, setting.seed),
+        _program(_gates(GATES), twin, setting.seed, CALIBRATION_TURNS),
         load(OTHERS, limit=CALIBRATION),
         _draw(twin, lm),
         settings=_settings(twin),
@@ -169,7 +168,8 @@ def _gates(count: int) -> list[rf.Gate]:
 def _draw(twin: dspy.LM, lm: dspy.LM) -> Callable[[Sequence[dspy.Example], int], list[list[Sample]]]:
     def draw(examples: Sequence[dspy.Example], seed: int) -> list[list[Sample]]:
         with dspy.context(lm=lm):
-            return scaling_samples(_program(_gates(GATES), twin, seed), examples, labelled_right, seed=seed)
+            program = _program(_gates(GATES), twin, seed, CALIBRATION_TURNS)
+            return scaling_samples(program, examples, labelled_right, seed=seed)
 
     return draw
 
@@ -262,7 +262,6 @@ def _by_turn(gates: Sequence[rf.Gate], calibration: Sequence[Sequence[Sample]], 
                 "turn": turn,
                 "threshold": f"{gates[place].threshold:.4f}",
                 "calibrated on": len(calibration[place]),
-                "of these right": share([sample.right for sample in calibration[place]]),
                 "chunks": decided,
                 "accepted": Share(kept / decided if decided else None, decided),
             }

@@ -60,7 +60,7 @@ def test_lost_samples_are_spared_and_votes_stay(tmp_path: Path) -> None:
     assert 0.2 < (figures["stopped_share"] or 0) < 0.6
     assert (figures["stopping_s"] or 0) > 0
     assert (figures["whole_s"] or 0) > 0
-    assert model.asked == 2 * 18 * (LIMIT + 1)  # and a warm-up of each arm
+    assert model.asked == 2 * 18 * LIMIT + 18  # and a warm-up
     assert "2 rounds of each" in found.rows[-1].setting
     saved = found.rows[0].result
     assert saved is not None
@@ -72,7 +72,7 @@ def test_it_goes_on_where_it_was_stopped_round_by_round(tmp_path: Path) -> None:
     cut = Model()
 
     def dies(prompt: str, seed: int | None, index: int) -> Any:
-        if cut.asked >= 2 * 18 + 3 * 18 * 2 + 5:  # the warm-ups, the first round of both arms, and a bit of the second
+        if cut.asked >= 18 + 3 * 18 * 2 + 5:  # the warm-up, the first round of both arms, and a bit of the second
             return EngineDead("it died")
         return cut(prompt, seed, index)
 
@@ -80,7 +80,7 @@ def test_it_goes_on_where_it_was_stopped_round_by_round(tmp_path: Path) -> None:
         made_of(tmp_path / "cut", dies)
     again = Model()
     figures = made_of(tmp_path / "cut", again).figures
-    assert again.asked == 2 * 18 + 2 * 18  # the warm-ups again, and the second round
+    assert again.asked == 18 + 2 * 18  # the warm-up again, and the second round
     seconds = {"stopping_s", "whole_s", "stopping_wall_ratio"}
     assert {name: value for name, value in figures.items() if name not in seconds} == {
         name: value for name, value in whole.items() if name not in seconds
