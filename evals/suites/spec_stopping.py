@@ -33,7 +33,7 @@ have saved 52 % of all tokens at 11 of 12 right votes. A window of 8 saves 38 % 
 12); the plain majority of the samples had 9 of 12. A larger share to keep saves less: 32 % at 0.3."""
 MOST = 6
 """Problems, at most: the first ones. Each takes some 14,000 tokens in one arm and half of that in the other, and two
-cores write 650 a second where they report 20 log-probabilities of each."""
+cores write some 800 a second where they report 20 log-probabilities of each."""
 SIDE_BY_SIDE = 3
 """Problems of a round: their samples are more than an engine runs at once on a CPU, 128."""
 CONFIG: Mapping[str, Any] = {"temperature": 1.0, "max_tokens": 400}
