@@ -42,13 +42,13 @@ SCALING, SAMPLING = "scaling", "sampling"
 INSTRUCTION = "Give a full solution of the problem. Be careful."
 """Without it the twin answers at once; it was trained to write its solutions so."""
 N, TURNS, CHUNK = 8, 16, 48
-MOST = 40
+MOST = 20
 """Problems, at most: the first ones."""
-CALIBRATION, CALIBRATION_TURNS = 150, 6
+CALIBRATION, CALIBRATION_TURNS = 100, 6
 """Problems to calibrate on, and chunks of each at most: how a sample ends does not matter to a takeover."""
 GATES = 4
 """One for each of the first turns, the last of them for all later ones."""
-LEAST = 40
+LEAST = 30
 """Samples of a gate: where fewer reach its turn, the gate before it is the last one."""
 TAKEOVER = 0.4
 """Share of a turn's chunks that the target takes over: what the published 0.6 percentile comes to."""
@@ -112,11 +112,9 @@ def _signature() -> type[dspy.Signature]:
     return made
 
 
-def _program(gates: Sequence[rf.Gate], twin: dspy.LM, seed: int, turns: int = TURNS) -> AsyncScaling:
-    """Its target is the language model in use."""
-    return AsyncScaling(
-        _signature(), gates, N, turns, chunk=CHUNK, draft=twin.copy(seed=seed), config={"temperature": TEMPERATURE}
-    )
+def _program(gates: Sequence[rf.Gate], twin: dspy.LM, turns: int = TURNS) -> AsyncScaling:
+    """Its target is the language model in use, whose seed both follow."""
+    return AsyncScaling(_signature(), gates, N, turns, chunk=CHUNK, draft=twin, config={"temperature": TEMPERATURE})
 
 
 def _settings(twin: dspy.LM) -> dict[str, Any]:
@@ -148,13 +146,13 @@ async def _calibrated(setting: Setting, twin: dspy.LM, lm: dspy.LM) -> tuple[Asy
         setting,
         lm,
         f"{FOLDER}/calibration",
-        _program(_gates(GATES), twin, setting.seed, CALIBRATION_TURNS),
+        _program(_gates(GATES), twin, CALIBRATION_TURNS),
         load(OTHERS, limit=CALIBRATION),
         _draw(twin, lm),
         settings=_settings(twin),
     )
     enough = [samples for place, samples in enumerate(found) if not place or len(samples) >= LEAST]
-    program = _program(_gates(len(enough)), twin, setting.seed)
+    program = _program(_gates(len(enough)), twin)
     with dspy.context(lm=lm):
         for gate, samples in zip(program.gates, enough, strict=True):
             within_takeover(gate, samples, TAKEOVER, model=program.model)
@@ -167,8 +165,8 @@ def _gates(count: int) -> list[rf.Gate]:
 
 def _draw(twin: dspy.LM, lm: dspy.LM) -> Callable[[Sequence[dspy.Example], int], list[list[Sample]]]:
     def draw(examples: Sequence[dspy.Example], seed: int) -> list[list[Sample]]:
-        with dspy.context(lm=lm):
-            program = _program(_gates(GATES), twin, seed, CALIBRATION_TURNS)
+        with dspy.context(lm=lm.copy(seed=seed)):
+            program = _program(_gates(GATES), twin, CALIBRATION_TURNS)
             return scaling_samples(program, examples, labelled_right, seed=seed)
 
     return draw
