@@ -26,9 +26,10 @@ import reasonflow as rf
 from reasonflow.errors import InputError
 from reasonflow.evals.performance.gate_samples import Population
 from reasonflow.evals.performance.report import UNKNOWN, Provenance, Report, Table, provenance
-from reasonflow.evals.statistics import wilson
+from reasonflow.evals.statistics import Interval, bootstrap, wilson
 from reasonflow.gates.scores import Measured
-from reasonflow.optimizers.gates import Sample, binomial_tail, calibrate, fewest
+from reasonflow.optimizers.error_bounds import binomial_tail
+from reasonflow.optimizers.gates import Sample, calibrate, fewest
 
 ALPHAS = tuple(step / 100 for step in range(2, 31, 2))
 """Of the sweep."""
@@ -81,6 +82,8 @@ class AtAlpha:
     violation_share_interval: tuple[float, float]
     """95 %, for the number of splits."""
     violation_share_beyond_chance: float
+    beyond_interval: tuple[float, float]
+    """The same of that."""
     violation_share_of_population: float | None
     nothing_passes_share: float
     """Splits in which nothing could be promised. They violate nothing."""
@@ -93,6 +96,8 @@ class AtAlpha:
     acceptance_over_hindsight: float | None
     """Mean of their ratio, at most 1 in each split, over those in which hindsight accepts anything."""
     acceptance_over_hindsight_band: Band | None
+    acceptance_over_hindsight_interval: Interval | None
+    """Of the mean, 95 %, for the number of splits."""
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -100,6 +105,8 @@ class AtAlpha:
             value = getattr(self, name)
             if isinstance(value, Band):
                 value = {part: round(number, 6) for part, number in value._asdict().items()}
+            if isinstance(value, Interval):
+                value = value.to_json()
             found[name] = value
         return found
 
@@ -262,6 +269,7 @@ class _Test:
 def _at_alpha(alpha: float, splits: Sequence[Split], tested: int) -> AtAlpha:
     count = len(splits)
     violations = sum(split.violates(alpha) for split in splits)
+    beyond = sum(split.violates_beyond_chance(alpha) for split in splits)
     ratios = [min(1.0, split.accepted / split.hindsight) for split in splits if split.hindsight]
     risks = [split.population_risk for split in splits if split.population_risk is not None]
     acceptance = Band.of([split.accepted / tested for split in splits])
@@ -272,7 +280,8 @@ def _at_alpha(alpha: float, splits: Sequence[Split], tested: int) -> AtAlpha:
         alpha=alpha,
         violation_share=violations / count,
         violation_share_interval=wilson(violations, count),
-        violation_share_beyond_chance=sum(split.violates_beyond_chance(alpha) for split in splits) / count,
+        violation_share_beyond_chance=beyond / count,
+        beyond_interval=wilson(beyond, count),
         violation_share_of_population=sum(risk > alpha for risk in risks) / count if risks else None,
         nothing_passes_share=sum(not split.accepted for split in splits) / count,
         risk=Band.of([split.errors / split.accepted for split in splits if split.accepted]),
@@ -280,7 +289,12 @@ def _at_alpha(alpha: float, splits: Sequence[Split], tested: int) -> AtAlpha:
         hindsight=hindsight,
         acceptance_over_hindsight=statistics.fmean(ratios) if ratios else None,
         acceptance_over_hindsight_band=Band.of(ratios),
+        acceptance_over_hindsight_interval=_mean(ratios),
     )
+
+
+def _mean(ratios: Sequence[float]) -> Interval | None:
+    return Interval(statistics.fmean(ratios), *bootstrap(ratios, seed=0)) if ratios else None
 
 
 def _table(measured: GateSplits) -> Table:

@@ -18,7 +18,7 @@ class Calibration:
     """Where a threshold comes from."""
 
     method: str
-    """How it was found, in a word: "fixed sequences", "takeover", "published, released"."""
+    """How it was found, in a word: "simultaneous bound", "takeover", "published, released"."""
     digest: str
     """Of the scores and verdicts that it was found on; empty where there were none."""
     samples: int

@@ -196,7 +196,12 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
     if site.watch is not None:
         own["logprobs"] = max(own.get("logprobs") or 0, site.watch.logprobs)
     sampling = Sampling(**own)
-    seed = run_seed(settings.get("seed") or 0, settings.get("rollout_id"), sampling.temperature)
+    seed = settings.get("seed")
+    if (
+        seed is None
+    ):  # a model of the site's own follows the run: else all problems of an evaluation would share its draws
+        seed = (getattr(current.program.lm, "kwargs", None) or {}).get("seed")
+    seed = run_seed(seed or 0, settings.get("rollout_id"), sampling.temperature)
     current.program.bindings[name] = Binding(predictor=site, lm=lm, seed=seed, priority=of_engine.get("priority", 0))
     adapter = current.program.adapter if site.style == "fields" else None
     demos = tuple(site.demos)

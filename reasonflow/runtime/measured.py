@@ -17,6 +17,7 @@ from reasonflow.plan.explain import Explanation
 from reasonflow.plan.extent import UNKNOWN, Asked, Prompted, Reader
 from reasonflow.plan.nodes import Plan
 from reasonflow.plan.serialise import digest
+from reasonflow.runtime.engines import model_behind
 from reasonflow.runtime.record import Run
 
 Past: TypeAlias = Run | str | Path
@@ -98,8 +99,25 @@ def measured(history: Iterable[Past], program: dspy.Module, plan: Plan) -> Measu
 
 
 def state_of(program: dspy.Module) -> str:
-    """The digest by which evaluations know a program's state: demos, instructions, choices."""
-    return sha256(json.dumps(program.dump_state(), sort_keys=True, default=str).encode()).hexdigest()[:16]
+    """The digest by which evaluations know a program's state: demos, instructions, choices.
+
+    Of language models of its own it has which they are and how they sample, without seeds: an engine need not be one
+    that can be saved.
+    """
+    own = {name: each.lm for name, each in program.named_predictors() if each.lm is not None}
+    if own:
+        program = program.deepcopy()
+        for _, predictor in program.named_predictors():
+            predictor.lm = None
+    state = program.dump_state()
+    if own:
+        state = {"state": state, "models": {name: _model_of(lm) for name, lm in own.items()}}
+    return sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _model_of(lm: dspy.LM) -> list[Any]:
+    sampling = {name: value for name, value in lm.kwargs.items() if name not in ("seed", "api_key")}
+    return [model_behind(lm) or lm.model, sampling]
 
 
 def _add_run(found: Measured, run: Run, plan: Plan, here: str) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import reasonflow as rf
 from reasonflow.errors import InputError
 from reasonflow.gates.scores import Measured
-from reasonflow.optimizers.gates import Sample, binomial_tail, calibrate, fewest, within_takeover
+from reasonflow.optimizers.gates import Sample, calibrate, fewest, within_takeover
 
 
 def gate(*, higher: bool = True, strict: bool = False) -> rf.Gate:
@@ -42,13 +39,6 @@ def in_hindsight(samples: list[Sample], alpha: float, *, higher: bool = True) ->
         wrong += not right
         most = count if wrong <= alpha * count else most
     return most
-
-
-@given(st.integers(0, 30), st.integers(1, 30), st.fractions(Fraction(1, 50), Fraction(49, 50), max_denominator=50))
-def test_a_tail_is_the_sum_of_its_chances(errors: int, count: int, rate: Fraction) -> None:
-    errors = min(errors, count)
-    exact = sum(math.comb(count, k) * rate**k * (1 - rate) ** (count - k) for k in range(errors + 1))
-    assert binomial_tail(errors, count, float(rate)) == pytest.approx(float(exact), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +115,8 @@ def test_what_was_not_scored_is_no_sample_and_passes_nothing() -> None:
     found = gate()
     assert calibrate(found, samples).acceptance == 0.5
     assert not found.decide(math.nan).accepted
-    with pytest.raises(InputError, match="30 scored samples"):
-        calibrate(gate(), samples[20:])
+    with pytest.raises(InputError, match="20 scored samples"):
+        calibrate(gate(), samples[30:])
 
 
 @pytest.mark.parametrize("shares", [{"alpha": 0.0}, {"alpha": 1.0}, {"delta": -0.1}, {"delta": math.nan}])

@@ -222,3 +222,23 @@ def test_models_with_other_tokenizers_do_not_go_on_from_each_other(embedded_lm: 
     program = AsyncScaling(gate=rf.Gate(Perplexity(), 9.0), draft=rf.scripted("x"), target=embedded_lm)
     with dspy.context(lm=embedded_lm), pytest.raises(InputError, match="different tokenizers"):
         program(problem=PROBLEM)
+
+
+def test_a_draft_of_its_own_follows_the_seed_of_the_model_in_use() -> None:
+    seen: list[int | None] = []
+
+    def draft(prompt: str, seed: int | None, index: int) -> str:
+        seen.append(seed)
+        return r"\boxed{4}"
+
+    def seeds(own: dspy.LM, seed: int) -> list[int | None]:
+        seen.clear()
+        program = AsyncScaling(gate=rf.Gate(Perplexity(), 1e9), n=2, draft=own)
+        with dspy.context(lm=rf.scripted("x").copy(seed=seed)):
+            program(problem="How many?")
+        return sorted(seen, key=str)
+
+    own = rf.scripted(draft)
+    assert seeds(own, 1) == seeds(own, 1) != seeds(own, 2)
+    assert len(set(seeds(own, 1))) == 2
+    assert seeds(own.copy(seed=5), 1) == seeds(own.copy(seed=5), 2)

@@ -203,7 +203,9 @@ def test_it_needs_a_gate_and_something_to_fall_back_on() -> None:
 
 def test_it_is_saved_with_its_calibration_and_loaded(tmp_path: Path) -> None:
     program = planner(gate=rf.Gate(TokenProbability()))
-    found = Calibration(method="fixed sequences", digest="d", samples=9, model="", settings=program.gate.score.settings)
+    found = Calibration(
+        method="simultaneous bound", digest="d", samples=9, model="", settings=program.gate.score.settings
+    )
     program.gate.set(0.9, found)
     program.save(tmp_path / "planner.json")
     again = rf.load(tmp_path / "planner.json")
