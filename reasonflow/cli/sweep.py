@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,12 +14,14 @@ from reasonflow.cli.options import LOCAL, build, open_lm, parse_settings, runs_f
 from reasonflow.cli.shared_options import (
     ApiKeyEnv,
     Benchmark,
+    Concurrency,
     Data,
     Engine,
     Limit,
     MaxTokens,
     Model,
     Out,
+    Picture,
     ProgramName,
     Samples,
     Seed,
@@ -72,16 +73,12 @@ def sweep(
     ] = None,
     seed: Seed = 0,
     out: Out = None,
-    picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the curve: a file that ends in .png, .svg or .pdf.")
-    ] = None,
+    picture: Picture = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     temperature: Temperature = None,
     top_p: TopP = None,
     max_tokens: MaxTokens = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Runs side by side; as many as the engine takes if not given.")
-    ] = None,
+    concurrency: Concurrency = None,
     verbose: Verbose = False,
 ) -> None:
     """Measure a program over a grid of settings: accuracy against sequential and total tokens, with intervals.

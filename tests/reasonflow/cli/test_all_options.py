@@ -37,6 +37,8 @@ SHARED = {
     "--samples": (int, "Runs per problem"),
     "--engine-option": (list[str], "Option of the engine"),
     "--out": (Path, "the same command goes on there"),
+    "--concurrency": (int, "Runs side by side"),
+    "--picture": (Path, ".png, .svg or .pdf"),
 }
 """Options of several commands: the type of each, and what its help must say in every one."""
 
