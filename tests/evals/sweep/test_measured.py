@@ -44,6 +44,15 @@ def test_a_point_is_paired_with_the_line_by_problem_whatever_the_order() -> None
     assert beyond.vote.short
 
 
+def test_each_problem_is_paired_with_itself() -> None:
+    curve = VoteCurve(matrix_of([sample(id, n, id == "a") for id in ("b", "a") for n in range(2)]))
+    found = measured("p", (), [sample("a", 0, True, 200), sample("b", 0, False, 200)], "here", curve, 0)
+    against = found.against["total"]
+    assert against is not None
+    assert against.difference.value == 0
+    assert against.difference.high < 1  # crosswise one is better and one is worse, from -1 to 1
+
+
 def test_a_point_cheaper_than_one_sample_and_one_without_tokens_have_nothing_beside_them() -> None:
     cheap = measured("p", (), [sample("a", 0, True, 50), sample("b", 0, True, 50)], "here", CURVE, 0)
     assert cheap.against == {"total": None, "sequential": None}
