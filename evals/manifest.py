@@ -81,22 +81,28 @@ def write_or_match(folder: Path, manifest: Manifest) -> None:
         raise InputError(
             f"{path} is damaged", why=str(error), fix="give another folder with --out, or remove this one"
         ) from error
-    changes = list(differences(before, manifest))
-    if changes:
+    changed = list(differences(before, manifest))
+    if changed:
         raise InputError(
             f"{folder} holds samples of another evaluation",
-            why="; ".join(changes[:8]),
+            why="; ".join(changed[:8]),
             fix="repeat the earlier command to go on, give another folder with --out, or remove this one",
         )
 
 
-def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
+def differences(before: Any, now: Any) -> Iterator[str]:
     """What differs between two manifests, one phrase each."""
+    for path, was, is_now in changes(before, now):
+        yield f"{path} was {shortened(was)}, now {shortened(is_now)}"
+
+
+def changes(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(where, before, now) of everything that differs; the parts of objects one by one."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in sorted(before.keys() | now.keys()):
-            yield from differences(before.get(name), now.get(name), f"{path}.{name}" if path else name)
+            yield from changes(before.get(name), now.get(name), f"{path}.{name}" if path else name)
     elif before != now:
-        yield f"{path} was {_short(before)}, now {_short(now)}"
+        yield path, before, now
 
 
 @contextmanager
@@ -138,6 +144,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None), list, tuple)) else repr(value)
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """A value as JSON, 80 characters at most."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."

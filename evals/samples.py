@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import Any, BinaryIO, TextIO, TypeAlias
 
 from reasonflow.errors import InputError
-from reasonflow.evals.dataset import read_rows
+from reasonflow.evals.dataset import read_lines, read_rows
 
 FILE = "samples.jsonl"
 Key: TypeAlias = tuple[str, int]
@@ -104,10 +104,13 @@ class SampleLog:
             self._file = None
 
 
-def read_samples(path: Path) -> list[Sample]:
-    """All samples of a file. Raises InputError naming the line, also for a sample that occurs twice."""
+def read_samples(path: Path, *, growing: bool = False) -> list[Sample]:
+    """All samples of a file. Raises InputError naming the line, also for a sample that occurs twice.
+
+    growing: an evaluation may be writing to it: a last line without its line break is left out.
+    """
     samples: dict[Key, Sample] = {}
-    for line, row in read_rows(path):
+    for line, row in _whole_rows(path) if growing else read_rows(path):
         sample = _sample(row, f"{path}:{line}")
         if sample.key in samples:
             raise InputError(
@@ -124,20 +127,35 @@ def repair(path: Path) -> bool:
     A line is written in one go and ends in a line break, so what lacks it was interrupted; its sample runs again.
     """
     with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        end = size
-        while end > 0:
-            start = max(0, end - 65536)
-            file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                end = start + found + 1
-                break
-            end = start
-        if end == size:
+        end = _end_of_lines(file)
+        if end == file.seek(0, os.SEEK_END):
             return False
         file.truncate(end)
         return True
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Bytes up to the last line break and with it; 0 where there is none."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 65536)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _whole_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_rows`, as far as whole lines go."""
+    with path.open("rb") as file:
+        end = _end_of_lines(file)
+    if end:
+        for line in read_lines(path):
+            yield line.number, line.row
+            if line.offset + line.size >= end:
+                return
 
 
 def _sample(row: Mapping[str, Any], where: str) -> Sample:

@@ -68,13 +68,19 @@ def paired_difference(
 
     verdicts, others: (problems, samples of each), problem by problem the same ones, every one with samples in both.
     Problems are resampled with both of their means, so that what makes a problem hard for both counts for neither.
+    Where every problem differs by the same, by nothing for example, nothing can be resampled: as many other problems
+    may differ by anything, as Wilson's interval leaves room for. That takes values from 0 to 1, as shares are.
     Raises ValueError without problems, and where the two do not match.
     """
     if not verdicts or len(verdicts) != len(others) or not all(map(len, [*verdicts, *others])):
         raise ValueError(f"{len(verdicts)} and {len(others)} problems with samples do not pair")
     differences = [sum(a) / len(a) - sum(b) / len(b) for a, b in zip(verdicts, others, strict=True)]
+    value = math.fsum(differences) / len(differences)
+    if len(set(differences)) == 1 and abs(value) <= 1:
+        unseen = wilson(0, len(differences), confidence)[1]
+        return Interval(value, value - unseen * (1 + value), value + unseen * (1 - value))
     low, high = bootstrap(differences, seed=seed, confidence=confidence)
-    return Interval(math.fsum(differences) / len(differences), low, high)
+    return Interval(value, low, high)
 
 
 def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

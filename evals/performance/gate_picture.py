@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasonflow.errors import InputError
 from reasonflow.evals.performance.gate_splits import Band, GateSplits
+from reasonflow.evals.pictures import write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-FORMATS = (".svg", ".png", ".pdf")
 _GATE, _OTHER = "#2166ac", "#777777"
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "gate", "font.size": 10, "font.family": "sans-serif"}
-"""Text stays text, and equal figures give an equal file."""
 
 
 def draw(measured: GateSplits, file: Path) -> None:
@@ -24,25 +22,13 @@ def draw(measured: GateSplits, file: Path) -> None:
 
     Raises InputError for another ending, for a file that cannot be written, and without matplotlib.
     """
-    if file.suffix.lower() not in FORMATS:
-        raise InputError(f"no picture has the ending {file.suffix!r}", fix=f"end its name in {', '.join(FORMATS)}")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "a picture needs the package matplotlib", why=str(error), fix='pip install "reasonflow[eval]"'
-        ) from error
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(8.6, 3.6), layout="constrained")
+
+    def fill(figure: Figure) -> None:
         risk, acceptance = figure.subplots(1, 2)
         _draw_risk(risk, measured)
         _draw_acceptance(acceptance, measured)
-        try:
-            # No date in an SVG: the same figures are the same file.
-            figure.savefig(file, metadata={"Date": None} if file.suffix.lower() == ".svg" else None, dpi=150)
-        except OSError as error:
-            raise InputError(f"cannot write {file}", why=str(error), fix="name a file in a writable folder") from error
+
+    write_picture(file, (8.6, 3.6), fill, salt="gate")
 
 
 def _draw_risk(axes: Axes, measured: GateSplits) -> None:

@@ -381,7 +381,10 @@ def gate(
     wrong: Annotated[float, typer.Option(help="Share of wrong ones among those.")] = 0.3,
     apart: Annotated[float, typer.Option(help="How far right ones score above wrong ones, in deviations.")] = 1.5,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Risk and acceptance against alpha: .svg, .png or .pdf.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Risk and acceptance against alpha, in a file that ends in .png, .svg or .pdf."
+        ),
     ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,

@@ -15,6 +15,7 @@ from reasonflow.cli.shared_options import (
     PROGRAMS,
     ApiKeyEnv,
     Benchmark,
+    Concurrency,
     Corpus,
     Data,
     Engine,
@@ -72,9 +73,7 @@ def evaluate(
     temperature: Temperature = None,
     top_p: TopP = None,
     max_tokens: MaxTokens = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Runs side by side; as many as the engine takes if not given.")
-    ] = None,
+    concurrency: Concurrency = None,
     budget: Annotated[
         str | None,
         typer.Option(metavar="LIMITS", help="What each run may spend: total=20k, or sequential=4k,calls=32."),

@@ -59,3 +59,9 @@ Seed: TypeAlias = Annotated[
 Out: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Samples and results; the same command goes on there.")
 ]
+Concurrency: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Runs side by side; as many as the engine takes if not given.")
+]
+Picture: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Draw it: a file that ends in .png, .svg or .pdf.")
+]

@@ -66,6 +66,17 @@ def test_a_long_half_line_is_found_across_blocks(tmp_path: Path) -> None:
     assert not repair(path)
 
 
+def test_a_growing_file_is_read_up_to_its_last_whole_line_and_left_alone(tmp_path: Path) -> None:
+    path = write(tmp_path, sample("a"), sample("b"))
+    assert len(read_samples(path, growing=True)) == 2
+    half = path.read_bytes()[:-20]
+    path.write_bytes(half)
+    assert [one.id for one in read_samples(path, growing=True)] == ["a"]
+    assert path.read_bytes() == half
+    path.write_bytes(half[:10])
+    assert read_samples(path, growing=True) == []
+
+
 def test_fields_of_a_later_version_are_ignored(tmp_path: Path) -> None:
     path = write(tmp_path, sample("a"))
     row = json.loads(path.read_text())

@@ -105,6 +105,19 @@ def test_pairs_that_agree_narrow_it_though_problems_differ() -> None:
     assert paired.high - paired.low < (shuffled.high - shuffled.low) / 3
 
 
+@pytest.mark.parametrize(("first", "second", "value"), [(1.0, 1.0, 0.0), (1.0, 0.0, 1.0), (0.25, 0.5, -0.25)])
+def test_problems_that_all_differ_alike_are_no_proof_that_others_would(
+    first: float, second: float, value: float
+) -> None:
+    found = paired_difference([[first]] * 20, [[second]] * 20)
+    assert found.value == value
+    unseen = 0.1611  # Newcombe 1998, table I: 0 of 20
+    assert (found.low, found.high) == pytest.approx(
+        (value - unseen * (1 + value), value + unseen * (1 - value)), abs=2e-4
+    )
+    assert paired_difference([[first]] * 200, [[second]] * 200).low > found.low or value == -1
+
+
 @pytest.mark.parametrize(("first", "second"), [([], []), ([[1.0]], []), ([[1.0]], [[]])])
 def test_what_does_not_pair_has_no_difference(first: list[list[float]], second: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="do not pair"):

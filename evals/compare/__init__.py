@@ -1,0 +1,1 @@
+"""`reasonflow compare`: recorded evaluations beside each other, on the problems that both have."""

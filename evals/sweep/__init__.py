@@ -1,0 +1,1 @@
+"""`reasonflow sweep`: a program at many settings, as a curve of accuracy against tokens."""
