@@ -24,7 +24,7 @@ from reasonflow.errors import InputError
 from reasonflow.gates.gate import Gate
 from reasonflow.gates.known import KNOWN
 from reasonflow.gates.known import described as described_score
-from reasonflow.language.choices import Choice
+from reasonflow.language.choices import Choice, Range
 from reasonflow.plan.budget import Budget
 
 Json: TypeAlias = Any
@@ -69,6 +69,8 @@ def describe(value: Any, where: str, *, opaque: bool = False) -> Json:
         return {"$type": describe_type(value, where, opaque=opaque)}
     if isinstance(value, Budget):
         return {"$budget": value.limits}
+    if isinstance(value, Range):
+        return {"$range": {"value": value.value, "low": value.low, "high": value.high, "log": value.log}}
     if isinstance(value, Choice):
         options = None if value.options is None else describe(list(value.options), where)
         return {"$choice": {"value": describe(value.value, where), "options": options}}
@@ -210,6 +212,8 @@ class Restorer:
                 return Budget(**inner)
             case "$choice", {"value": value, "options": options}:
                 return Choice(self.value(value, where), self.value(options, where))
+            case "$range", {"value": value, "low": low, "high": high, "log": bool(log)}:
+                return Range(value, low, high, log=log)
             case "$gate", {"score": dict(settings), "strict": bool(strict)}:
                 return Gate(described_score(settings), strict=strict)
             case "$program", dict():
