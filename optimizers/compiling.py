@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import re
 import sys
@@ -62,9 +63,11 @@ class Outlook:
     budget: Budget
 
     def __str__(self) -> str:
-        count = "more settings than can be counted" if self.settings == float("inf") else f"{self.settings:,.0f} settings"
-        text = f"{count}; one evaluation on {self.problems} problems takes up to {self.cheapest:,} to {self.dearest:,}"
-        text += f" calls, {self.typical:,} in the middle; the budget is {self.budget}"
+        count = f"{self.settings:,.0f}" if math.isfinite(self.settings) else "endlessly many"
+        text = (
+            f"{count} settings; one evaluation on {self.problems} problems takes {self.cheapest:,} to {self.dearest:,}"
+        )
+        text += f" calls, of the setting in the middle {self.typical:,}; the budget is {self.budget}"
         if self.budget.calls is not None:
             text += f", about {self.budget.calls / self.typical:.1f} such evaluations"
         return text
@@ -133,11 +136,15 @@ def compile(
         optimize=tuple(optimize),
     )
     compiling.tell(str(outlook))
-    return _wait_for(compiling.run)
+    compiled: Program = _wait_for(compiling.run)
+    return compiled
 
 
 def look_ahead(program: Program, examples: Sequence[dspy.Example], budget: Budget) -> Outlook:
-    """What compiling it will take. Nothing runs. Raises InputError for nothing to tune and a budget that is too small."""
+    """What compiling it will take; nothing runs.
+
+    Raises InputError for nothing to tune, and for a budget that is too small.
+    """
     space = space_of(program)
     calls = sorted(_calls(program, space))
     if not calls:
@@ -159,7 +166,7 @@ def look_ahead(program: Program, examples: Sequence[dspy.Example], budget: Budge
         raise InputError(
             f"one evaluation takes up to {outlook.cheapest:,} calls; the budget allows {budget.calls:,}",
             why=f"{count} examples × {calls[0]} calls of the cheapest setting",
-            fix=f"raise it to several times that, or give fewer examples: {max(1, budget.calls // calls[0] // 4)} of them",
+            fix="raise it to several times that, or give fewer examples",
         )
     share = None if tokens is None else tokens.low * calls[0] / max(1, program.explain().bound.calls)
     if budget.total is not None and share is not None and budget.total < share:
@@ -287,6 +294,7 @@ class _Compile:
             "trials": tried,
             "front": front.to_json(),
             "chosen": chosen,
+            "artifact": self.artifact,
         }
 
     def _about(self) -> dict[str, Any]:
@@ -319,7 +327,9 @@ def _check(program: Any, optimize: Sequence[str], objective: str, budget: Any, l
     for name in optimize:
         if name in LATER:
             raise InputError(
-                f"{name} cannot be optimized by rf.compile yet", why="it searches topology", fix='optimize=("topology",)'
+                f"{name} cannot be optimized by rf.compile yet",
+                why="it searches topology",
+                fix='optimize=("topology",)',
             )
         if name != "topology":
             raise UnknownName.among("part to optimize", name, ("topology", *LATER))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from reasonflow.optimizers.front import Front
 
+_STYLE = {"svg.hashsalt": "front", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _AXES = (("sequential", "sequential tokens of a run"), ("total", "total tokens of a run"))
 
 
@@ -30,7 +31,7 @@ def draw(front: Front, path: Path) -> None:
         raise InputError(
             "a picture needs the package matplotlib", why=str(error), fix='pip install "reasonflow[eval]"'
         ) from error
-    with mpl.rc_context({"svg.hashsalt": "front", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(10, 4.2), layout="constrained")
         sides = figure.subplots(1, 2, sharey=True)
         for axes, (name, label) in zip(sides, _AXES, strict=True):

@@ -78,13 +78,15 @@ class TrialRecord:
             self._write("INSERT INTO sessions VALUES (?, 0)", self.session)
         except sqlite3.OperationalError as error:
             raise InputError(
-                f"cannot write to {self._where}", why=str(error), fix="wait for the compile that has it, or name another"
+                f"cannot write to {self._where}",
+                why=str(error),
+                fix="wait for the compile that has it, or name another folder",
             ) from error
         except sqlite3.DatabaseError as error:
             raise InputError(f"{self._where} is damaged", why=str(error), fix="remove it, or name another") from error
         now = json.loads(json.dumps(about, default=str))
         before = {name: json.loads(value) for name, value in self._db.execute("SELECT name, value FROM about")}
-        changed = [f"{name} was {before[name]}, now {now.get(name)}" for name in before if before[name] != now.get(name)]
+        changed = [f"{name} was {was}, now {now.get(name)}" for name, was in before.items() if was != now.get(name)]
         if changed:
             raise InputError(
                 f"{self._where} is the record of another compile",

@@ -79,8 +79,9 @@ class Runs:
         failed: Exception | None = None
         seed = sample_seed(self.seed, "compile", (example, 0))
         try:
-            with surrounded(ledger=ledger, journal=journal), dspy.context(
-                lm=self.lm.copy(seed=seed), disable_history=True
+            with (
+                surrounded(ledger=ledger, journal=journal),
+                dspy.context(lm=self.lm.copy(seed=seed), disable_history=True),
             ):
                 prediction = await program.acall(**self.examples[example].inputs().toDict())
         except Exception as error:  # a program may raise anything: user code, DSPy's parsers, tools

@@ -3,8 +3,8 @@
 A trial grows by blocks of problems, and after each it is compared with every trial that was measured whole, on the
 problems both have seen, which both met with the same seeds. A trial is given up where, for one of those others,
 three one-sided tests of paired differences all reject at a small level: that its accuracy is no lower, that its
-sequential tokens are lower by more than `MARGIN`, and that its total tokens are. That the three together keep the level of each
-is the intersection-union test (Berger 1982, Technometrics 24). The level is `alpha` divided by the number of
+sequential tokens are lower by more than `MARGIN`, and that its total tokens are. That the three together keep the level
+of each is the intersection-union test (Berger 1982, Technometrics 24). The level is `alpha` divided by the number of
 looks, so that alpha is spent evenly over them, and by the number of others: the chance that a trial is given up which
 none of them dominates is at most `alpha`, whatever the results of the tests have in common (Bonferroni).
 
@@ -79,7 +79,8 @@ def _above_zero(differences: Sequence[float]) -> float:
     """The p-value of the hypothesis that their mean is at most 0."""
     if set(differences) <= {-1, 0, 1}:
         wins, losses = differences.count(1), differences.count(-1)
-        return sum(math.comb(wins + losses, k) for k in range(wins, wins + losses + 1)) / 2 ** (wins + losses)
+        count = wins + losses
+        return float(sum(math.comb(count, k) for k in range(wins, count + 1)) / 2**count)
     count, mean = len(differences), fmean(differences)
     if count < 2 or mean <= 0:
         return 1.0

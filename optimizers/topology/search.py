@@ -114,16 +114,17 @@ class TopologySearch:
             yield {dimension.name: _value(dimension, asked.params) for dimension in self.space.dimensions}
 
     def _frozen(self, optuna: Any, told: Told, distributions: dict[str, Any]) -> optuna.trial.FrozenTrial:
+        create: Callable[..., optuna.trial.FrozenTrial] = optuna.trial.create_trial
         params = {
             dimension.name: _index(dimension, told.trial.settings[dimension.name])
             for dimension in self.space.dimensions
         }
         if told.values is None:
             state = optuna.trial.TrialState.FAIL
-            return optuna.trial.create_trial(state=state, params=params, distributions=distributions)
+            return create(state=state, params=params, distributions=distributions)
         found = told.values
         values = [found.accuracy, math.log2(1 + found.sequential), math.log2(1 + found.total)]
-        return optuna.trial.create_trial(params=params, distributions=distributions, values=values)
+        return create(params=params, distributions=distributions, values=values)
 
     def _listed(self, number: int) -> list[Settings]:
         """A small space in a random order; nothing of a large one."""

@@ -71,13 +71,13 @@ class Tuning:
             if not await self._try(trial):
                 return "the budget is spent"
         while True:
-            trial = self._ask()
-            if trial is None:
+            asked = self._ask()
+            if asked is None:
                 tried = sum(told.values is not None for told in self.history)
                 everything = tried and len(self.history) >= self.search.space.size
                 return "every setting was tried" if everything else "the budget has no room for another setting"
-            self.runs.record.put_trial(trial.number, json.dumps(trial.settings), "open")
-            if not await self._try(trial):
+            self.runs.record.put_trial(asked.number, json.dumps(asked.settings), "open")
+            if not await self._try(asked):
                 return "the budget is spent"
 
     def front(self) -> Front:
@@ -245,6 +245,6 @@ def _check_varied(scores: list[float]) -> None:
     if len(scores) > 1 and len(set(scores)) == 1:
         raise InputError(
             f"the metric gave {scores[0]:g} for each of the first {len(scores)} examples",
-            why="a metric that is constant says nothing of one setting against another, and on labels it was constant too",
+            why="a metric that is constant says nothing of one setting against another",
             fix="check the metric, and that the examples are neither all too easy nor all too hard for this model",
         )

@@ -42,10 +42,12 @@ def reasonflow(
 def register() -> None:
     """Attach the subcommands. Their modules import the heavy libraries inside the functions only."""
     from reasonflow.cli import bench, doctor, explain, models, run
+    from reasonflow.cli import compile as compiling
     from reasonflow.cli import eval as evaluation
 
     app.command()(run.run)
     app.command("eval")(evaluation.evaluate)
+    app.command("compile")(compiling.compile_program)
     app.command()(explain.explain)
     app.command()(models.models)
     app.command()(doctor.doctor)

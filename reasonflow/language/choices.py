@@ -98,7 +98,7 @@ class Range(Choice):
 
     def __init__(self, value: float, low: float, high: float, *, log: bool = False) -> None:
         if not all(_is_number(end) for end in (low, high)) or not low < high:
-            raise InputError(f"a Range from {low!r} to {high!r} holds nothing to choose", fix="give numbers, low < high")
+            raise InputError(f"a Range from {low!r} to {high!r} holds nothing to choose", fix="give low < high")
         if log and low <= 0:
             raise InputError(f"a Range from {low!r} has no logarithm", fix="begin above 0, or leave log out")
         self.low, self.high, self.log = low, high, log
@@ -120,10 +120,15 @@ class Range(Choice):
             raise InputError(f"{value!r} is outside this Range", why=f"it goes from {self.low:g} to {self.high:g}")
         if self.whole and value != int(value):
             raise InputError(f"{value!r} is no whole number, and this Range holds only those")
-        return int(value) if self.whole else value  # type: ignore[no-any-return]  # a number, as was checked
+        return int(value) if self.whole else float(value)
 
     def __repr__(self) -> str:
         return f"Range({self.value!r}, {self.low!r}, {self.high!r})"
+
+
+def opened(value: Any, options: Sequence[Any]) -> Choice:
+    """What a constructor was given as a Choice: a Choice as it is, any other value among these options."""
+    return value if isinstance(value, Choice) else Choice(value, options)
 
 
 def resolve(value: Any) -> Any:
