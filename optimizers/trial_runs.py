@@ -19,6 +19,7 @@ from reasonflow.runtime.ambient import surrounded
 from reasonflow.runtime.ledger import Amount, Ledger
 from reasonflow.runtime.price import Price
 from reasonflow.runtime.seeds import sample_seed
+from reasonflow.runtime.spending import Spending
 
 Metric: TypeAlias = Callable[..., Any]
 """`metric(example, prediction)`, sync or async: True or False, a number, or a prediction with a `score`."""
@@ -47,19 +48,18 @@ class Runs:
 
         strict: a metric that raises is an error; otherwise it scores 0. Raises what every further run would raise.
         """
-        done = self.record.results(trial)
+        done, spending = self.record.results(trial), self._spending(program, trial)
         jobs = iter([example for example in wanted if example not in done])
         stopped: list[Exception] = []
-        spent = False
         async with anyio.create_task_group() as group:
 
             async def work() -> None:
-                nonlocal spent
                 for example in jobs:  # shared: every worker takes the next one
-                    if spent:
-                        return
                     try:
-                        spent |= not await self._run(program, trial, example, strict)
+                        async with spending.run() as ledger:
+                            if ledger is None:
+                                return
+                            await self._run(program, trial, example, strict, spending, ledger)
                     except Exception as error:
                         # Kept aside, since a task group would wrap it; the others' calls leave the engine at once.
                         stopped.append(error)
@@ -70,11 +70,20 @@ class Runs:
                 group.start_soon(work)
         if stopped:
             raise stopped[0]
-        return not spent
+        return not spending.stopped
 
-    async def _run(self, program: Program, trial: int, example: int, strict: bool) -> bool:
-        """One run, recorded; False where the compile's budget had no room for all of it."""
-        journal, ledger = self.record.journal(trial, example), Ledger(Budget(), self.ledger)
+    def _spending(self, program: Program, trial: int) -> Spending:
+        """What admits the trial's runs: only so many at once as can end within the budget."""
+        most = program.explain().bound
+        each = {"calls": most.calls} | ({} if most.total_tokens is None else {"total": most.total_tokens})
+        earlier = [Amount(total=result.total, calls=result.calls) for result in self.record.results(trial).values()]
+        return Spending(Budget(), each, earlier=earlier, price=self.price, parent=self.ledger)
+
+    async def _run(
+        self, program: Program, trial: int, example: int, strict: bool, spending: Spending, ledger: Ledger
+    ) -> None:
+        """One run, recorded; what the compile's budget cut is no result, and ends the trial for now."""
+        journal = self.record.journal(trial, example)
         prediction: Any = None
         failed: Exception | None = None
         seed = sample_seed(self.seed, "compile", (example, 0))
@@ -90,29 +99,19 @@ class Runs:
             failed = error
         run = getattr(prediction if failed is None else failed, "run", None)
         cut = isinstance(failed, BudgetExceeded) or (run is not None and bool(run.cut or run.squeezed))
-        if cut and self._is_to_blame(ledger, program.budget or Budget()):
+        if cut and spending.is_to_blame(ledger, program.budget or Budget()):
             self.record.drop(trial, example, ledger.spent)
-            return False
+            return
         took, reused = ledger.spent, journal.reused
-        found = self.price.of(reused.inputs, reused.outputs)
-        ledger.give_back(Amount(calls=reused.calls, total=reused.inputs + reused.outputs, dollars=found))
+        dollars = self.price.of(reused.inputs, reused.outputs)
+        found = Amount(calls=reused.calls, total=reused.inputs + reused.outputs, dollars=dollars)
+        self.ledger.give_back(found)  # paid for when it was made; the run's own ledger says what it takes without
         score, reason = (0.0, f"{type(failed).__name__}: {failed}") if failed else (0.0, "")
         if failed is None:
             score, reason = await self._judged(self.examples[example], prediction, strict)
         sequential = run.sequential_tokens if run is not None else 0
         result = Result(score=score, sequential=sequential, total=took.total, calls=took.calls, error=reason)
-        self.record.end(trial, example, result, paid=ledger.spent)
-        return True
-
-    def _is_to_blame(self, ledger: Ledger, own: Budget) -> bool:
-        """Whether it was the compile's budget, not the program's own, that cut a run."""
-        if not own.limits or self.ledger.seconds_left(self.price.hour) <= 0:
-            return True
-        return any(
-            self.ledger.room(name) < (getattr(own, name) or float("inf")) - getattr(ledger.spent, name)
-            for name in ("total", "calls", "dollars")
-            if self.ledger.limits(name)
-        )
+        self.record.end(trial, example, result, paid=took - found)
 
     async def _judged(self, example: dspy.Example, prediction: Any, strict: bool) -> tuple[float, str]:
         try:
