@@ -219,7 +219,7 @@ def recorded(folder: Path | None, about: Mapping[str, Any]) -> Iterator[TrialRec
     try:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(where, timeout=0, check_same_thread=False)
+        connection = sqlite3.connect(where, timeout=1, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise InputError(f"cannot write into {folder}", why=str(error), fix="name a folder of your own") from error
     try:

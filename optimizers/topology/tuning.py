@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Literal, TypeAlias
 
@@ -62,6 +64,8 @@ class Tuning:
         self.whole: dict[int, list[racing.Row]] = {}
         """Of the trials that ran on all examples, what they gave."""
         self.history: History = ()
+        self._taken = 0
+        """Calls that the trials so far consist of, those that were found among them."""
         self._most_calls: dict[str, int | None] = {}
         """That one run can make, by setting; None where the program refuses it."""
 
@@ -98,15 +102,24 @@ class Tuning:
     # Asking ----------------------------------------------------------------------------------------------------------
 
     def _ask(self) -> Trial | None:
-        trial = self.search.ask(self.history, lambda settings: self._fits(settings, _SHARE))
-        return trial or self.search.ask(self.history, lambda settings: self._fits(settings, 1.0))
+        # Last of all what fits if as many of its calls are known already as of the trials so far. If not, it stays
+        # open when the budget ends, and a larger budget goes on with it.
+        new = min(1.0, self.runs.ledger.spent.calls / self._taken) if self._taken else 1.0
+        for share, rate in ((_SHARE, 1.0), (1.0, 1.0), (1.0, new)):
+            trial = self.search.ask(self.history, partial(self._fits, share=share, rate=rate))
+            if trial is not None:
+                return trial
+        return None
 
-    def _fits(self, settings: Settings, share: float) -> bool:
-        """Whether measuring it whole takes no more than is left, and no more than this share of all."""
+    def _fits(self, settings: Settings, *, share: float, rate: float) -> bool:
+        """Whether measuring it whole takes no more than is left, and no more than this share of all.
+
+        rate: the part of its calls that have to be made.
+        """
         calls = self.most_calls(settings)
         if calls is None:
             return True  # refusing it costs nothing, and the search should know
-        needed = self._needed(calls * len(self.runs.examples))
+        needed = self._needed(math.ceil(rate * calls * len(self.runs.examples)))
         ledger = self.runs.ledger
         limits = ledger.budget.limits
         return ledger.seconds_left(self.runs.price.hour) > 0 and all(
@@ -168,6 +181,7 @@ class Tuning:
         self._step(trial, state, reason, rows or [])
 
     def _end(self, trial: Trial, state: State, reason: str, rows: list[racing.Row] | None) -> None:
+        self._taken += sum(result.calls for result in self.runs.record.results(trial.number).values())
         if state == "finished" and rows is not None:
             self.whole[trial.number] = rows
         values = None if rows is None else self._values(rows)

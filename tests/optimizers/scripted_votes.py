@@ -28,9 +28,9 @@ def right_by(share: float, asked: list[str] | None = None) -> Callable[[str, int
 
     def answer(prompt: str, seed: int, index: int) -> str:
         number = re.findall(r"What is (\d+)", prompt)[-1]
-        found = int(hashlib.sha256(f"{number}.{seed}.{index}".encode()).hexdigest(), 16)
+        found = int(hashlib.sha256(f"{number}.{seed}".encode()).hexdigest(), 16)
         if asked is not None:
-            asked.append(f"{number}.{seed + index}")
+            asked.append(f"{number}.{seed}")
         return rf"it is \boxed{{{number if found % 1000 < 1000 * share else found % 5}}}"
 
     return answer
