@@ -7,7 +7,6 @@ import math
 import random
 import re
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -236,10 +235,9 @@ class _Compile:
             )
             space = space_of(self.program)
             search = TopologySearch(space, seed=self.seed, first=[current(self.program, space)])
-            began = time.perf_counter()
+            record.begin()
 
             def on_step(step: Step) -> None:
-                record.took(time.perf_counter() - began)
                 self.tell(line(step, len(self.examples)))
                 if step.state == "finished":
                     self._compiled(tuning, "under way")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ class TrialRecord:
         self._db, self._where = connection, where
         self._lock = threading.Lock()
         self.session = 0
+        self._began = time.perf_counter()
 
     def open(self, about: Mapping[str, Any]) -> None:
         """Begin a session. Raises InputError where the folder is of another compile, or in use."""
@@ -161,18 +163,20 @@ class TrialRecord:
         return Amount(total=total, calls=calls, dollars=dollars) + killed
 
     def seconds(self) -> float:
-        """Of all sessions."""
+        """Of all sessions, up to the last run that ended."""
         return float(self._one("SELECT COALESCE(SUM(seconds), 0) FROM sessions"))
 
-    def took(self, seconds: float) -> None:
-        """So far in this session."""
-        self._write("UPDATE sessions SET seconds = ? WHERE number = ?", seconds, self.session)
+    def begin(self) -> None:
+        """The clock of this session starts: the engine is ready."""
+        self._began = time.perf_counter()
 
     def _pay(self, trial: int, example: int, paid: Amount) -> None:
         self._write(
             "INSERT INTO paid VALUES (?, ?, ?, ?, ?, ?)",
             *(self.session, trial, example, paid.calls, paid.total, paid.dollars),
         )
+        took = time.perf_counter() - self._began
+        self._write("UPDATE sessions SET seconds = ? WHERE number = ?", took, self.session)
 
     def _one(self, query: str) -> Any:
         return self._db.execute(query).fetchone()[0]

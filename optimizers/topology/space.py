@@ -135,5 +135,6 @@ def _short(value: Any) -> str:
 def _dimension(name: str, choice: Choice) -> Dimension | None:
     if isinstance(choice, Range):
         return Interval(name=name, low=choice.low, high=choice.high, log=choice.log, whole=choice.whole)
-    distinct: dict[str, Any] = {json.dumps(option, default=repr): option for option in choice.options or ()}
+    options = (choice.value, *(choice.options or ()))
+    distinct: dict[str, Any] = {json.dumps(option, default=repr): option for option in options}
     return Options(name=name, values=tuple(distinct.values())) if len(distinct) > 1 else None

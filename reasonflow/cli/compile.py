@@ -17,6 +17,7 @@ from reasonflow.cli.shared_options import (
     MaxTokens,
     Model,
     ProgramName,
+    Seed,
     Settings,
     Temperature,
     TopP,
@@ -40,15 +41,22 @@ _EVALUATIONS = 6
 def compile_program(
     program: ProgramName,
     budget: Annotated[
-        str, typer.Option(metavar="LIMITS", help="Of all of it, never exceeded: calls=2000, or total=1m,seconds=20m.")
+        str,
+        typer.Option(
+            metavar="LIMITS",
+            help="Of all of it, never exceeded: calls=2000, or total=1m,seconds=20m; sequential is of runs.",
+        ),
     ],
     benchmark: Annotated[
         str | None,
-        typer.Option(help="As of eval, its train split where it has one; graphmath:mid if none is given."),
+        typer.Option(
+            help="As of eval: gsm8k, graphmath:MIX, ...; its train split where it has one; graphmath:mid if none."
+        ),
     ] = None,
     data: Data = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Problems to measure on; as many as the budget suggests if not given.")
+        int | None,
+        typer.Option(min=1, help="At most so many problems to measure on; as the budget suggests if not given."),
     ] = None,
     optimize: Annotated[str, typer.Option(help="What to search: topology.")] = "topology",
     objective: Annotated[
@@ -57,7 +65,7 @@ def compile_program(
     model: Model = "embedded",
     engine: Engine = LOCAL,
     api_key_env: ApiKeyEnv = None,
-    seed: Annotated[int, typer.Option(help="Of the search and of every run.")] = 0,
+    seed: Seed = 0,
     settings: Settings = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Record and artifact; the same command goes on there.")
@@ -80,8 +88,6 @@ def compile_program(
     Examples:
 
       reasonflow compile pdr --benchmark graphmath:noise --budget calls=2000 --out runs/pdr
-
-      reasonflow eval runs/pdr/pdr.json --benchmark graphmath:noise --limit 100
 
       reasonflow compile self_consistency --data problems.jsonl --budget total=1m,seconds=20m --objective total --json
     """

@@ -15,19 +15,21 @@ class Choice(Parameter):
     """One value out of `options`. Stands for its value in `n=`, in indexing, iteration, comparison and arithmetic.
 
     DSPy sees a parameter: `save` and `load` keep the value, `reset` leaves it alone (DSPy resets parameters to
-    forget what was learnt from data, and a default width is not that).
+    forget what was learnt from data, and a default width is not that). only: no value beside the options can be set;
+    otherwise they are what is searched, and any other may be set by hand.
     """
 
-    def __init__(self, value: Any, options: Sequence[Any] | None = None) -> None:
+    def __init__(self, value: Any, options: Sequence[Any] | None = None, *, only: bool = True) -> None:
         self.options = [freeze(option) for option in options] if options is not None else None
         self.value = freeze(value)
+        self.only = only
         if self.options is not None and self.value not in self.options:
             self.options.insert(0, self.value)
 
     def set(self, value: Any) -> None:
         """Choose another value. Raises InputError if it is none of the options."""
         frozen = freeze(value)
-        if self.options is not None and frozen not in self.options:
+        if self.only and self.options is not None and frozen not in self.options:
             raise InputError(f"{frozen!r} is no option of this Choice", why=f"options: {self.options}")
         self.value = frozen
 
@@ -128,7 +130,7 @@ class Range(Choice):
 
 def opened(value: Any, options: Sequence[Any]) -> Choice:
     """What a constructor was given as a Choice: a Choice as it is, any other value among these options."""
-    return value if isinstance(value, Choice) else Choice(value, options)
+    return value if isinstance(value, Choice) else Choice(value, options, only=False)
 
 
 def resolve(value: Any) -> Any:

@@ -73,7 +73,8 @@ def describe(value: Any, where: str, *, opaque: bool = False) -> Json:
         return {"$range": {"value": value.value, "low": value.low, "high": value.high, "log": value.log}}
     if isinstance(value, Choice):
         options = None if value.options is None else describe(list(value.options), where)
-        return {"$choice": {"value": describe(value.value, where), "options": options}}
+        choice = {"value": describe(value.value, where), "options": options}
+        return {"$choice": choice if value.only else {**choice, "only": False}}
     if isinstance(value, Gate) and value.score.settings["score"] in KNOWN:
         return {"$gate": {"score": value.score.settings, "strict": value.strict}}
     return _unknown(type(value).__name__, where, "value", opaque)
@@ -211,7 +212,8 @@ class Restorer:
             case "$budget", dict():
                 return Budget(**inner)
             case "$choice", {"value": value, "options": options}:
-                return Choice(self.value(value, where), self.value(options, where))
+                only = inner.get("only", True) is not False
+                return Choice(self.value(value, where), self.value(options, where), only=only)
             case "$range", {"value": value, "low": low, "high": high, "log": bool(log)}:
                 return Range(value, low, high, log=log)
             case "$gate", {"score": dict(settings), "strict": bool(strict)}:

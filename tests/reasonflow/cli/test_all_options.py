@@ -37,6 +37,7 @@ SHARED = {
     "--samples": (int, "Runs per problem"),
     "--engine-option": (list[str], "Option of the engine"),
     "--out": (Path, "the same command goes on there"),
+    "--concurrency": (int, "Runs side by side"),
 }
 """Options of several commands: the type of each, and what its help must say in every one."""
 
@@ -92,7 +93,15 @@ def by_name() -> dict[str, list[tuple[Any, Any]]]:
 def test_the_commands_are_the_known_ones() -> None:
     on_an_engine = ("prefix", "pressure", "latency", "cancel", "engine", "layouts")
     benchmarks = ("overhead", "fanout", "http", "index", "recall", "search", "gate", *on_an_engine)
-    assert set(COMMANDS) == {"run", "eval", "explain", "models", "doctor", *(f"bench {name}" for name in benchmarks)}
+    assert set(COMMANDS) == {
+        "run",
+        "eval",
+        "compile",
+        "explain",
+        "models",
+        "doctor",
+        *(f"bench {name}" for name in benchmarks),
+    }
 
 
 @pytest.mark.parametrize("words", COMMANDS)
