@@ -25,7 +25,7 @@ $(STAMP):
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'Installing ReasonFlow with the $(ENGINE) engine into $(VENV): a few minutes.'
 	@$(BIN)/python -m pip install -qq --upgrade pip
-	@$(BIN)/python -m pip install -qq $(PIP_ARGS) --editable '.[$(ENGINE),eval,search,train,dev]' || { $(ADVICE); exit 1; }
+	@$(BIN)/python -m pip install -qq $(PIP_ARGS) --editable '.[$(ENGINE),eval,search,compile,train,dev]' || { $(ADVICE); exit 1; }
 	$(BIN)/reasonflow doctor --fix
 	@rm -f $(VENV)/.installed-*
 	@touch $@

@@ -11,20 +11,19 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reasonflow.backends.protocol import Completion, TokenLogprobs, ToolCall
+from reasonflow.backends.protocol import Completion
 from reasonflow.errors import InputError
 from reasonflow.evals.dataset import read_lines
 from reasonflow.evals.samples import Key, repair
+from reasonflow.runtime.journal import from_row, to_row
 
 FILE = "calls.jsonl"
 COMPACT_BYTES = 64 * 2**20
 """Useless lines beyond this, and beyond half of the file, are dropped while the evaluation runs."""
-
-_FIELDS = tuple(field.name for field in fields(Completion))
 
 
 class _Place(NamedTuple):
@@ -73,16 +72,14 @@ class CallLog:
             if line is None:
                 return None
             row = json.loads(os.pread(self._fd, line.size, line.offset))
-        return _completion(row)
+        return from_row(row["completion"])
 
     def keep(self, key: Key, call: str, completion: Completion) -> None:
         """Append a call. On return the kernel has the line: no end of this process can lose it.
 
         Raises InputError where the file cannot be written, as on a full disk.
         """
-        # Not `asdict`: it copies every token id, and the engine's loop waits for this.
-        found = {name: getattr(completion, name) for name in _FIELDS}
-        row = {"id": key[0], "sample": key[1], "key": call, "completion": found}
+        row = {"id": key[0], "sample": key[1], "key": call, "completion": to_row(completion)}
         line = json.dumps(row).encode() + b"\n"
         with self._lock:
             # No fsync: it would stall the engine's loop by milliseconds at every call, and all a crash of the whole
@@ -190,25 +187,9 @@ def _identity(row: Mapping[str, Any], where: str) -> tuple[Key, str]:
     """Which call a row holds. Raises InputError for a row that holds none."""
     try:
         key, call = (row["id"], int(row["sample"])), row["key"]
-        _completion(row)
+        from_row(row["completion"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{where}: not a call of an evaluation", why=f"{type(error).__name__}: {error}", fix="remove the file"
         ) from error
     return key, call
-
-
-def _completion(row: Mapping[str, Any]) -> Completion:
-    """What was recorded; fields of a later version are left out."""
-    found: dict[str, Any] = {name: value for name, value in row["completion"].items() if name in _FIELDS}
-    return Completion(
-        **{
-            **found,
-            "tokens": tuple(found.get("tokens", ())),
-            "logprobs": tuple(
-                TokenLogprobs(token, logprob, tuple((other, value) for other, value in top))
-                for token, logprob, top in found.get("logprobs", ())
-            ),
-            "tool_calls": tuple(ToolCall(*call) for call in found.get("tool_calls", ())),
-        }
-    )

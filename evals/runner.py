@@ -20,11 +20,12 @@ from reasonflow.evals.manifest import describe
 from reasonflow.evals.record import recorded
 from reasonflow.evals.samples import Key, Sample
 from reasonflow.evals.session import Audience, Session
-from reasonflow.evals.spending import Spending, check_overall
+from reasonflow.evals.spending import check_overall, spent
 from reasonflow.language.program import Program
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime.engines import price_behind
 from reasonflow.runtime.price import FREE_OF_CHARGE
+from reasonflow.runtime.spending import Spending
 
 CALLS_WITHOUT_ENGINE = 16
 """Calls in flight on a language model that does not say how much it can run at once."""
@@ -107,7 +108,8 @@ async def evaluate(
             await _start(lm)
         spending = None
         if overall_budget is not None:
-            spending = Spending(overall_budget, worst, earlier=kept, earlier_s=wall_s(kept), price=price)
+            earlier = [spent(sample, price) for sample in kept]
+            spending = Spending(overall_budget, worst, earlier=earlier, earlier_s=wall_s(kept), price=price)
         session = Session(
             program,
             lm,

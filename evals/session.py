@@ -19,11 +19,11 @@ from reasonflow.evals.dataset import Problem
 from reasonflow.evals.judging import Judge, Verdict, recorded_answer, repeats
 from reasonflow.evals.record import Record
 from reasonflow.evals.samples import Key, Sample
-from reasonflow.evals.spending import Spending
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime.ambient import surrounded
 from reasonflow.runtime.events import Watch
 from reasonflow.runtime.ledger import Ledger
+from reasonflow.runtime.spending import Spending
 
 OnSample: TypeAlias = Callable[[Sample], None]
 OnPrediction: TypeAlias = Callable[[Key, Any], None]

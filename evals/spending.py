@@ -1,121 +1,12 @@
-"""What all runs of an evaluation may spend together: whether another one may start, and who cut one that was cut.
-
-A run that starts with too little left would be cut off in the middle, or made to write less than the others: its result
-would say something about the budget and nothing about the program. So a run starts only where one as large as the
-largest so far still fits beside those under way, and what the shared budget cuts or squeezes all the same is no result.
-"""
+"""What all runs of an evaluation may spend together, and what its samples have spent of it."""
 
 from __future__ import annotations
-
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
-
-import anyio
 
 from reasonflow.errors import InputError
 from reasonflow.evals.samples import Sample
 from reasonflow.plan.budget import Budget
-from reasonflow.runtime.ambient import ambient
-from reasonflow.runtime.ledger import Amount, Ledger
-from reasonflow.runtime.price import FREE_OF_CHARGE, Price
-
-_AMOUNTS = ("total", "calls", "dollars")
-
-
-class Spending:
-    """The shared budget of one session. One loop's object."""
-
-    def __init__(
-        self,
-        budget: Budget,
-        each: Mapping[str, float],
-        *,
-        earlier: Iterable[Sample] = (),
-        earlier_s: float = 0.0,
-        price: Price = FREE_OF_CHARGE,
-    ) -> None:
-        """each: what one run can spend at most, by name, as far as that is known. earlier: samples of other sessions.
-
-        earlier_s: seconds those took. price: of the engine, for budgets in dollars.
-        """
-        self.budget, self._each, self._price = budget, each, price
-        self.stopped = False
-        """No further run starts."""
-        self._ledger = Ledger(budget, ambient().ledger)
-        self._ledger.began -= earlier_s
-        self._largest: Amount | None = None
-        """In each respect, of the runs that ended."""
-        for sample in earlier:
-            spent = _spent(sample, price)
-            self._ledger.spent += spent
-            self._see(spent)
-        self._running: set[Ledger] = set()
-        self._change = anyio.Event()
-
-    @asynccontextmanager
-    async def run(self) -> AsyncIterator[Ledger | None]:
-        """The ledger of one run, as soon as there is room for it; None where there will be none any more."""
-        while not self.stopped and not self._has_room():
-            if self._running:
-                await self._change.wait()
-            else:
-                self.stopped = True
-        if self.stopped:
-            yield None
-            return
-        ledger = Ledger(Budget(), self._ledger)
-        self._running.add(ledger)
-        try:
-            yield ledger
-        finally:
-            self._running.discard(ledger)
-            self._see(ledger.spent)
-            self._change.set()
-            self._change = anyio.Event()
-
-    def is_to_blame(self, ledger: Ledger, own: Budget) -> bool:
-        """Whether it was the shared budget that cut or squeezed a run. If so, no further run starts.
-
-        own: the run's own budget.
-        """
-        blamed = self._is_to_blame(ledger, own)
-        self.stopped = self.stopped or blamed
-        return blamed
-
-    def _is_to_blame(self, ledger: Ledger, own: Budget) -> bool:
-        if not own.limits or self._ledger.seconds_left(self._price.hour) <= 0:
-            return True
-        for name in _AMOUNTS:
-            # Which of two budgets had no room cannot be asked for: the one with less left was the one in the way.
-            left, spent = self._ledger.room(name), getattr(ledger.spent, name)
-            limit = getattr(own, name)
-            if left < (max(spent, self._need(name) or 0) if limit is None else limit - spent):
-                return True
-        return False
-
-    def _has_room(self) -> bool:
-        if self._ledger.seconds_left(self._price.hour) <= 0:
-            return False
-        return all(self._has(name) for name in _AMOUNTS if getattr(self.budget, name) is not None)
-
-    def _has(self, name: str) -> bool:
-        room, need = self._ledger.room(name), self._need(name)
-        if not self._running and self._largest is None:
-            return room > 0  # nothing is known of the runs but their worst case: the first one will tell
-        if need is None:
-            return False
-        growing = sum(max(0, need - getattr(run.spent + run.held, name)) for run in self._running)
-        return bool(room - growing >= need)
-
-    def _need(self, name: str) -> float | None:
-        """What a run takes: as the largest so far did, else what it may take at most; None where nobody knows."""
-        return self._each.get(name) if self._largest is None else getattr(self._largest, name)
-
-    def _see(self, spent: Amount) -> None:
-        if not spent.calls:
-            return  # it failed before it spent anything, which says nothing of the others
-        before = self._largest or Amount()
-        self._largest = Amount(**{name: max(getattr(before, name), getattr(spent, name)) for name in _AMOUNTS})
+from reasonflow.runtime.ledger import Amount
+from reasonflow.runtime.price import Price
 
 
 def check_overall(budget: Budget) -> None:
@@ -128,6 +19,7 @@ def check_overall(budget: Budget) -> None:
         )
 
 
-def _spent(sample: Sample, price: Price) -> Amount:
+def spent(sample: Sample, price: Price) -> Amount:
+    """By one run, as its sample says."""
     inputs, outputs = sample.input_tokens or 0, sample.output_tokens or 0
     return Amount(total=sample.total_tokens or 0, calls=sample.calls or 0, dollars=price.of(inputs, outputs))

@@ -40,7 +40,7 @@ class BestOfN(rf.Program):
         self.by = list(self.signature.output_fields)[-1]
         self.solve = rf.Generate(self.signature, config=config, solution_tokens=solution_tokens)
         self.verifier = YesProbability(self.signature) if verifier is None else as_verifier(verifier)
-        self.n = rf.Choice(n)
+        self.n = rf.Choice(n, options=(2, 4, 8, 16, 32), only=False)
 
     def plan(self, **inputs: Any) -> Any:
         drafts = self.solve(**inputs, n=self.n)

@@ -8,10 +8,13 @@ import dspy
 
 import reasonflow as rf
 from reasonflow.errors import InputError, UnknownName
+from reasonflow.language.choices import opened, resolve
 from reasonflow.language.signatures import read_signature
 from reasonflow.programs.picks import best_in_order, best_numbers, drawn
 from reasonflow.programs.refinement import about, extended, unused
 
+_WIDTHS = ((16, 8, 4), (16, 8), (16,), (8, 4, 2), (8, 4), (8,), (4, 2), (4,), (2,))
+"""What `rf.compile` may choose among."""
 Distiller = Literal["summary", "top_k", "per_sample", "random_k"]
 
 _REFINE = (
@@ -36,7 +39,7 @@ class PDR(rf.Program):
     drafts and one last refinement, 29 calls, and 3 distillations. Cut short by a budget it gives the majority answer of
     the last whole round.
 
-    widths: drafts per round, the last single refinement not counted.
+    widths: drafts per round, the last single refinement not counted; or an `rf.Choice` of such, for `rf.compile`.
     distiller: "summary" writes notes shared by the next round; "top_k" grades the drafts and passes the best `k` on
         verbatim; "per_sample" grades them anew for every draft of the next round, which gets a pick of its own: as many
         gradings as drafts, 8 + 4 + 1 for these widths; "random_k" draws `k` for every draft, without a call. The first
@@ -49,7 +52,7 @@ class PDR(rf.Program):
     def __init__(
         self,
         signature: str | type[dspy.Signature] = "problem -> answer",
-        widths: tuple[int, ...] = (16, 8, 4),
+        widths: tuple[int, ...] | rf.Choice = (16, 8, 4),
         *,
         distiller: Distiller = "summary",
         k: int = 2,
@@ -58,7 +61,7 @@ class PDR(rf.Program):
         seed: int = 0,
         config: dict[str, Any] | None = None,
     ) -> None:
-        if not isinstance(widths, (tuple, list)) or not widths:
+        if not isinstance(resolve(widths), (tuple, list)) or not len(widths):
             raise InputError("PDR needs at least one round of drafts", fix="widths=(8,) is one round of eight drafts")
         if k < 1:
             raise InputError(f"k={k} passes no draft on", fix="let at least one be passed on: k=1")
@@ -78,7 +81,7 @@ class PDR(rf.Program):
             self.distill = rf.Generate(verdict, style="text", config={**(config or {}), "max_tokens": 16 * k})
         reads = {self.workspace: (str, "")}
         self.refine = rf.Generate(extended(task, _REFINE, reads), config=config, solution_tokens=solution_tokens)
-        self.widths = rf.Choice(widths)
+        self.widths = opened(widths, _WIDTHS)
         self.distiller = distiller
         self.k = k
         self.seed = seed

@@ -55,9 +55,9 @@ class RSA(rf.Program):
         self.draft = rf.Generate(task, config=config, solution_tokens=solution_tokens)
         reads = extended(task, _AGGREGATE, {self.candidates: (list[str], "")})
         self.aggregate = rf.Generate(reads, config=config, solution_tokens=solution_tokens)
-        self.n = rf.Choice(n)
+        self.n = rf.Choice(n, options=[option for option in (4, 8, 16) if option >= k], only=False)
         self.k = rf.Choice(k)
-        self.rounds = rf.Choice(rounds)
+        self.rounds = rf.Choice(rounds, options=(1, 2, 3, 5), only=False)
         self.seed = seed
 
     def plan(self, **inputs: Any) -> Any:

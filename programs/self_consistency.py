@@ -7,27 +7,28 @@ from typing import Any
 import dspy
 
 import reasonflow as rf
+from reasonflow.language.choices import opened
 from reasonflow.language.signatures import read_signature
 
 
 class SelfConsistency(rf.Program):
     """`n` samples of one prompt; the most frequent answer wins, with the first sample that gave it.
 
-    n: samples.
+    n: samples; or an `rf.Choice` or `rf.Range` of them, for `rf.compile`.
     by: the output field that is voted on; None: the signature's last one.
     """
 
     def __init__(
         self,
         signature: str | type[dspy.Signature] = "problem -> answer",
-        n: int = 8,
+        n: int | rf.Choice = 8,
         by: str | None = None,
         *,
         config: dict[str, Any] | None = None,
     ) -> None:
         self.signature = read_signature(signature)
         self.solve = rf.Generate(self.signature, config=config)
-        self.n = rf.Choice(n)
+        self.n = opened(n, (1, 2, 4, 8, 16, 32))
         self.by = by or list(self.signature.output_fields)[-1]
 
     def plan(self, **inputs: Any) -> Any:

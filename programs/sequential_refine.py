@@ -46,7 +46,7 @@ class SequentialRefine(rf.Program):
             flaws = about(task, _ANALYSE, solution, (self.flaws, ""))
             self.analyse = rf.Generate(flaws, style="text", config={**(config or {}), "max_tokens": analysis_tokens})
         self.refine = rf.Generate(extended(task, _REFINE, reads), config=config, solution_tokens=solution_tokens)
-        self.rounds = rf.Choice(rounds)
+        self.rounds = rf.Choice(rounds, options=(1, 2, 3, 4, 6), only=False)
         self.analysing = analyse
 
     def plan(self, **inputs: Any) -> Any:

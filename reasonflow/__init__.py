@@ -7,7 +7,7 @@ from reasonflow.errors import ReasonFlowError
 from reasonflow.gates.gate import Gate
 from reasonflow.language.artifact import load
 from reasonflow.language.call_sites import Generate
-from reasonflow.language.choices import Choice
+from reasonflow.language.choices import Choice, Range
 from reasonflow.language.combinators import (
     answer,
     call,
@@ -32,6 +32,7 @@ from reasonflow.runtime.notes import note
 # isort: split
 from reasonflow.evals.evaluate import evaluate
 from reasonflow.evals.metrics import math_equal
+from reasonflow.optimizers.compiling import compile
 from reasonflow.programs.async_scaling import AsyncScaling
 from reasonflow.programs.best_of_n import BestOfN
 from reasonflow.programs.chain_of_thought import ChainOfThought
@@ -63,6 +64,7 @@ __all__ = [
     "HybridSearch",
     "PlannedSearch",
     "Program",
+    "Range",
     "ReasonFlowError",
     "RewardModel",
     "SelfConsistency",
@@ -72,6 +74,7 @@ __all__ = [
     "YesProbability",
     "answer",
     "call",
+    "compile",
     "each",
     "evaluate",
     "events",

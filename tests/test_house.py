@@ -21,10 +21,10 @@ FLOORS = ("programs", "optimizers", "evals")
 EXPORTS = frozenset(
     {
         "AsyncScaling", "BestOfN", "Budget", "ChainOfThought", "Choice", "ConfidentVote", "Continue", "Gate",
-        "Generate", "HybridSearch", "PDR", "PlannedSearch", "Program", "RSA", "ReasonFlowError", "RewardModel",
+        "Generate", "HybridSearch", "PDR", "PlannedSearch", "Program", "RSA", "Range", "ReasonFlowError", "RewardModel",
         "SelfConsistency", "SequentialRefine", "SpeculativePlanner", "ThreadWeaver", "YesProbability", "answer", "call",
-        "each", "evaluate", "events", "fork", "hosted", "limit", "load", "loop", "math_equal", "note", "openai",
-        "quorum", "race", "scripted", "select", "show", "vllm", "vote", "when", "within",
+        "compile", "each", "evaluate", "events", "fork", "hosted", "limit", "load", "loop", "math_equal", "note",
+        "openai", "quorum", "race", "scripted", "select", "show", "vllm", "vote", "when", "within",
     }
 )  # fmt: skip
 """What users may rely on. Changing this list is a decision, and a line in the changelog."""

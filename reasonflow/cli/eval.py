@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reasonflow.cli.artifacts import is_artifact, open_artifact
 from reasonflow.cli.options import LOCAL, build, open_lm, parse_settings, runs_folder
 from reasonflow.cli.shared_options import (
     PROGRAMS,
@@ -45,7 +46,7 @@ def evaluate(
     context: typer.Context,
     program: Annotated[
         str | None,
-        typer.Argument(help=f"{PROGRAMS}; none with --suite."),
+        typer.Argument(help=f"{PROGRAMS}, or an artifact, a .json file; none with --suite."),
     ] = None,
     suite: Annotated[
         str | None,
@@ -114,6 +115,8 @@ def evaluate(
 
       reasonflow eval pdr --benchmark aime24 --model Qwen/Qwen3-8B --samples 16
 
+      reasonflow eval runs/pdr/pdr.json --benchmark graphmath:noise --limit 40
+
       reasonflow eval chain_of_thought --benchmark 2wiki --data questions.jsonl --limit 5
 
       reasonflow eval chain_of_thought --benchmark bfcl-parallel --data bfcl_parallel.jsonl --limit 5 --json
@@ -175,16 +178,20 @@ def evaluate(
     if pilot is not None and not dry_run:
         raise InputError("--pilot stands alone", fix="add --dry-run, or leave it out: the evaluation runs all problems")
     # Everything that can be wrong with the command is found before the engine's half minute.
-    arguments = parse_settings(programs.find(program), settings or ())
+    saved = is_artifact(program)
+    arguments = {} if saved else parse_settings(programs.find(program), settings or ())
     problems = load(benchmark, data=data, limit=limit)
     signature = signature_of(problems[0])
     sources = (benchmark, None if data is None else data.stem)
     name = "-".join(source for source in sources if source is not None) or DEFAULT
-    folder = out or default_folder(program, name, model, seed)
+    folder = out or default_folder(program.removesuffix(".json"), name, model, seed)
     index = None
-    if corpus or programs.searches(programs.find(program)):
+    if not saved and (corpus or programs.searches(programs.find(program))):
         index = searching.index_of(problems, corpus or (), folder / searching.INDEX)
-    made = build(program, signature, arguments, retriever=index)
+    if saved:
+        made = open_artifact(program, signature, settings=settings or (), corpus=corpus or ())
+    else:
+        made = build(program, signature, arguments, retriever=index)
     if index is not None:
         arguments = {**arguments, "corpus": index.digest}
     each, overall = (None if given is None else Budget.parse(given) for given in (budget, overall_budget))

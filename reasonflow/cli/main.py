@@ -42,12 +42,14 @@ def reasonflow(
 def register() -> None:
     """Attach the subcommands. Their modules import the heavy libraries inside the functions only."""
     from reasonflow.cli import bench, compare, doctor, explain, models, run, sweep
+    from reasonflow.cli import compile as compiling
     from reasonflow.cli import eval as evaluation
 
     app.command()(run.run)
     app.command("eval")(evaluation.evaluate)
     app.command()(compare.compare)
     app.command()(sweep.sweep)
+    app.command("compile")(compiling.compile_program)
     app.command()(explain.explain)
     app.command()(models.models)
     app.command()(doctor.doctor)

@@ -66,6 +66,8 @@ class _Entry(pydantic.BaseModel):
     model: dict[str, str] | None = None
     plan: str
     versions: dict[str, str]
+    report: dict[str, Any] | None = None
+    """Of the compile that made it."""
 
 
 # Saving --------------------------------------------------------------------------------------------------------------
@@ -124,6 +126,7 @@ def _describe(program: Program) -> dict[str, Json]:
         "model": _fingerprint(next(iter(own.values()), dspy.settings.lm)),
         "plan": _plan_digest(bare),
         "versions": _versions(),
+        **({} if program.compile_report is None else {"report": dict(program.compile_report)}),
     }
 
 
@@ -274,6 +277,8 @@ class _Maker:
             layout = check_order(entry.layouts.get(name, "auto"), f"{name or 'the program'} in {self.name}")
             if part.layout != layout:
                 part.layout = layout
+        if entry.report is not None:
+            program.compile_report = entry.report
         return program
 
     def _make(self, described: Mapping[str, Json], where: str) -> Program:

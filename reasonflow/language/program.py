@@ -24,6 +24,7 @@ from reasonflow.prompts.layouts import Order, check_order
 from reasonflow.runtime.events import Event
 
 if TYPE_CHECKING:
+    from reasonflow.optimizers.front import Front
     from reasonflow.runtime.estimate import Estimate
     from reasonflow.runtime.measured import Past
 
@@ -56,6 +57,8 @@ class Program(dspy.Module):
     """What one run of it may spend; nested in another program's plan, what this part of the run may."""
     layout: Order = "auto"
     """The order of the prompts of its call sites that say nothing themselves: see `rf.Generate`."""
+    compile_report: Mapping[str, Any] | None = None
+    """What `rf.compile` tried, spent and found, in JSON's types, where it made this program. Artifacts keep it."""
     _constructed_with: Construction | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -100,6 +103,15 @@ class Program(dspy.Module):
         from reasonflow.runtime.estimate import estimated
 
         return estimated(self, examples, samples=samples, history=history)
+
+    @property
+    def front(self) -> Front:
+        """The settings `rf.compile` found to be unbeaten. Raises InputError for a program it did not make."""
+        from reasonflow.optimizers.front import Front
+
+        if self.compile_report is None:
+            raise InputError(f"this {type(self).__name__} has no front", fix="make one with rf.compile(...)")
+        return Front.from_json(self.compile_report["front"])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         inputs = self._bind(args, kwargs)

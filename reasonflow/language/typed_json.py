@@ -24,7 +24,7 @@ from reasonflow.errors import InputError
 from reasonflow.gates.gate import Gate
 from reasonflow.gates.known import KNOWN
 from reasonflow.gates.known import described as described_score
-from reasonflow.language.choices import Choice
+from reasonflow.language.choices import Choice, Range
 from reasonflow.plan.budget import Budget
 
 Json: TypeAlias = Any
@@ -69,9 +69,12 @@ def describe(value: Any, where: str, *, opaque: bool = False) -> Json:
         return {"$type": describe_type(value, where, opaque=opaque)}
     if isinstance(value, Budget):
         return {"$budget": value.limits}
+    if isinstance(value, Range):
+        return {"$range": {"value": value.value, "low": value.low, "high": value.high, "log": value.log}}
     if isinstance(value, Choice):
         options = None if value.options is None else describe(list(value.options), where)
-        return {"$choice": {"value": describe(value.value, where), "options": options}}
+        choice = {"value": describe(value.value, where), "options": options}
+        return {"$choice": choice if value.only else {**choice, "only": False}}
     if isinstance(value, Gate) and value.score.settings["score"] in KNOWN:
         return {"$gate": {"score": value.score.settings, "strict": value.strict}}
     return _unknown(type(value).__name__, where, "value", opaque)
@@ -209,7 +212,10 @@ class Restorer:
             case "$budget", dict():
                 return Budget(**inner)
             case "$choice", {"value": value, "options": options}:
-                return Choice(self.value(value, where), self.value(options, where))
+                only = inner.get("only", True) is not False
+                return Choice(self.value(value, where), self.value(options, where), only=only)
+            case "$range", {"value": value, "low": low, "high": high, "log": bool(log)}:
+                return Range(value, low, high, log=log)
             case "$gate", {"score": dict(settings), "strict": bool(strict)}:
                 return Gate(described_score(settings), strict=strict)
             case "$program", dict():

@@ -107,6 +107,10 @@ class Ledger:
                 ledger.held += amount
         return Hold(self, amount)
 
+    def give_back(self, amount: Amount) -> None:
+        """Take back what was settled here and above, and has not been spent after all."""
+        self._settle(NOTHING, NOTHING - amount)
+
     def spares(self, amount: Amount, share: float) -> bool:
         """Whether that is no more than this share of what is left."""
         return all(getattr(amount, name) <= share * self.room(name) for name in ("total", "calls", "dollars"))

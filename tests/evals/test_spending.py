@@ -16,9 +16,10 @@ from reasonflow.errors import BudgetExceeded, InputError
 from reasonflow.evals import report
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.runner import Evaluation, evaluate
-from reasonflow.evals.samples import FILE, Sample
-from reasonflow.evals.spending import Spending
+from reasonflow.evals.samples import FILE
 from reasonflow.plan.budget import Budget
+from reasonflow.runtime.ledger import Amount
+from reasonflow.runtime.spending import Spending
 
 PROBLEMS = [Problem(id=str(n), inputs={"problem": f"{n} + {n} = ?"}, answer=str(2 * n)) for n in range(6)]
 
@@ -220,14 +221,10 @@ def test_dollars_of_an_engine_by_the_hour_are_time(tmp_path: Path) -> None:
     assert len(run(rf.ChainOfThought(), lm=lm, out=tmp_path, overall_budget=Budget(dollars=99)).samples) == 12
 
 
-def sample(**changes: Any) -> Sample:
-    return Sample(id="a", sample=0, seed=0, answer="1", expected="1", correct=True, **changes)
-
-
 @pytest.mark.parametrize("start", [lambda: None])
 def test_a_run_that_spent_nothing_says_nothing_of_the_others(start: Callable[[], None]) -> None:
     async def work() -> list[bool]:
-        spending = Spending(Budget(calls=10), {"calls": 8}, earlier=[sample(calls=0)])
+        spending = Spending(Budget(calls=10), {"calls": 8}, earlier=[Amount()])
         allowed = []
         async with spending.run() as one:
             allowed.append(one is not None)

@@ -67,6 +67,10 @@ def test_budgets_and_choices() -> None:
     choice = restore.value(through_json(describe(Choice((4, 2), options=[(4, 2), (8,)]), "it")), "it")
     assert choice.value == (4, 2)
     assert choice.options == [(4, 2), (8,)]
+    assert choice.only
+    loose = restore.value(through_json(describe(Choice(4, options=[4, 8], only=False), "it")), "it")
+    loose.set(5)
+    assert loose == 5
 
 
 @pytest.mark.parametrize(

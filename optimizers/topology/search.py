@@ -1,0 +1,192 @@
+"""Who proposes settings: asked for the next one and told what came of each, it calls no model itself.
+
+A search has no state of its own. What it proposes follows from its seed and from what it was told, so that a history
+read from disk goes on exactly as it would have without the interruption.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from reasonflow.errors import InputError
+from reasonflow.optimizers.topology.space import Interval, Options, Settings, Space, spell
+
+if TYPE_CHECKING:
+    import optuna
+
+_STARTUP = 6
+"""Trials drawn evenly before the model of good and bad settings has anything to say (Optuna's own default of 10 is
+half of what most budgets pay for)."""
+_ASKED = 32
+"""Proposals that may be known or too dear before the rest of a small space is simply listed."""
+_LISTED = 4096
+"""Settings of a space that is listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What a setting was found to be worth."""
+
+    accuracy: float
+    sequential: float
+    """Tokens along the longest path of a run, on average."""
+    total: float
+    """Input and output tokens of a run, on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A setting to try."""
+
+    number: int
+    """From 0, in the order in which they were asked for."""
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A setting that was tried. None for one that the program refuses."""
+
+    trial: Trial
+    values: Values | None
+
+
+History = tuple[Told, ...]
+
+
+class TopologySearch:
+    """Optuna's multi-objective TPE (Ozaki et al. 2022, "Multiobjective Tree-Structured Parzen Estimator", JAIR 73).
+
+    It maximizes accuracy, and minimizes sequential and total tokens; those by their logarithm, since settings
+    differ in them by factors. first: proposed before all others, in this order. Raises InputError without Optuna.
+    """
+
+    def __init__(self, space: Space, *, seed: int = 0, first: Sequence[Settings] = ()) -> None:
+        self.space, self.seed, self.first = space, seed, tuple(first)
+        _optuna()
+
+    def ask(self, history: History, allowed: Callable[[Settings], bool]) -> Trial | None:
+        """A setting that was not tried before; None where there is none that is allowed.
+
+        allowed: says whether the budget has room for it.
+        """
+        tried = {spell(told.trial.settings) for told in history}
+        number = len(history)
+        for settings in (*self.first, *self._proposed(history)):
+            if spell(settings) not in tried and allowed(settings):
+                return Trial(number, settings)
+        for settings in self._listed(number):
+            if spell(settings) not in tried and allowed(settings):
+                return Trial(number, settings)
+        return None
+
+    def sample(self, count: int) -> list[Settings]:
+        """So many settings of a large space, drawn evenly."""
+        draw = random.Random(self._number("sample"))
+        return [{dimension.name: _drawn(dimension, draw) for dimension in self.space.dimensions} for _ in range(count)]
+
+    def tell(self, history: History, told: Told) -> History:
+        """The history with one more trial; telling twice equals telling once. Trials may come in any order."""
+        known = {told.trial.number: told} | {before.trial.number: before for before in history}
+        return tuple(known[number] for number in sorted(known))
+
+    def _proposed(self, history: History) -> Iterator[Settings]:
+        optuna = _optuna()
+        with _quiet(optuna):
+            sampler = optuna.samplers.TPESampler(
+                seed=self._number("propose", len(history)), n_startup_trials=_STARTUP, multivariate=True
+            )
+            study = optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=sampler)
+            distributions = {dimension.name: _distribution(optuna, dimension) for dimension in self.space.dimensions}
+            for told in history:
+                study.add_trial(self._frozen(optuna, told, distributions))
+        for _ in range(_ASKED):
+            with _quiet(optuna):
+                asked = study.ask(distributions)
+            yield {dimension.name: _value(dimension, asked.params) for dimension in self.space.dimensions}
+
+    def _frozen(self, optuna: Any, told: Told, distributions: dict[str, Any]) -> optuna.trial.FrozenTrial:
+        create: Callable[..., optuna.trial.FrozenTrial] = optuna.trial.create_trial
+        params = {
+            dimension.name: _index(dimension, told.trial.settings[dimension.name])
+            for dimension in self.space.dimensions
+        }
+        if told.values is None:
+            state = optuna.trial.TrialState.FAIL
+            return create(state=state, params=params, distributions=distributions)
+        found = told.values
+        values = [found.accuracy, math.log2(1 + found.sequential), math.log2(1 + found.total)]
+        return create(params=params, distributions=distributions, values=values)
+
+    def _listed(self, number: int) -> list[Settings]:
+        """A small space in a random order; nothing of a large one."""
+        if self.space.size > _LISTED:
+            return []
+        every = list(self.space.all())
+        random.Random(self._number("list", number)).shuffle(every)
+        return every
+
+    def _number(self, *words: object) -> int:
+        text = "/".join(map(str, (self.seed, *words)))
+        return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big")
+
+
+def _distribution(optuna: Any, dimension: Options | Interval) -> Any:
+    if isinstance(dimension, Options):  # by their places: Optuna's categories are numbers and words only
+        return optuna.distributions.CategoricalDistribution(tuple(range(len(dimension.values))))
+    if dimension.whole:
+        return optuna.distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _value(dimension: Options | Interval, params: dict[str, Any]) -> Any:
+    found = params[dimension.name]
+    return dimension.values[found] if isinstance(dimension, Options) else found
+
+
+def _drawn(dimension: Options | Interval, draw: random.Random) -> Any:
+    if isinstance(dimension, Options):
+        return draw.choice(dimension.values)
+    if dimension.log:
+        found = math.exp(draw.uniform(math.log(dimension.low), math.log(dimension.high)))
+    else:
+        found = draw.uniform(dimension.low, dimension.high)
+    return round(found) if dimension.whole else found
+
+
+def _index(dimension: Options | Interval, value: Any) -> Any:
+    return dimension.values.index(value) if isinstance(dimension, Options) else value
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise InputError(
+            "a search over topologies needs the package optuna",
+            why=str(error),
+            fix='pip install "reasonflow[compile]"',
+        ) from error
+    return optuna
+
+
+@contextmanager
+def _quiet(optuna: Any) -> Iterator[None]:
+    """Without its line about every study, and without its warning that the multivariate sampler may change."""
+    logger = logging.getLogger("optuna")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", getattr(optuna.exceptions, "ExperimentalWarning", UserWarning))
+            yield
+    finally:
+        logger.setLevel(before)

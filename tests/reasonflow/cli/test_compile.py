@@ -1,0 +1,99 @@
+"""`reasonflow compile` as a command over the scripted engine, and its artifact in `reasonflow eval`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+import reasonflow as rf
+from reasonflow.cli import compile as command
+from reasonflow.cli import eval as evaluation
+from tests.optimizers.scripted_votes import right_by
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def open_lm(model: str, **options: Any) -> dspy.LM:
+        return rf.scripted(right_by(0.5), max_tokens=32)
+
+    monkeypatch.setattr(command, "open_lm", open_lm)
+    monkeypatch.setattr(evaluation, "open_lm", open_lm)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "numbers.jsonl"
+    rows = [{"id": str(n), "problem": f"What is {n}?", "answer": str(n)} for n in range(100, 140)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_the_front_is_printed_and_the_artifact_runs(
+    data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("compile", "self_consistency", "--data", str(data), "--budget", "calls=1500", "--out", "runs/it")
+    assert reasonflow(*words) == 0
+    out, err = capsys.readouterr()
+    assert "accuracy" in out.splitlines()[0]
+    assert "chosen by accuracy: n=" in out
+    assert "self_consistency on 31 problems of numbers with embedded" in err
+    assert "trial 0: n=8" in err
+    assert reasonflow(*words, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["artifact"] == "runs/it/self_consistency.json"
+    assert report["spent"]["calls"] <= 1500
+    assert {trial["state"] for trial in report["trials"]} <= {"finished", "dropped"}
+
+    assert reasonflow("eval", report["artifact"], "--data", str(data), "--limit", "5", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    width = next(p["settings"]["n"] for p in report["front"]["points"] if p["trial"] == report["chosen"])
+    assert found["problems"] == 5
+    assert found["total_tokens"] > 5 * width
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("compile", "chain_of_thought", "--budget", "calls=500"), "nothing to tune"),
+        (("compile", "pdr", "--budget", "calls=10"), "one evaluation takes up to"),
+        (("compile", "pdr", "--budget", "calls=9k", "--optimize", "prompts"), "prompts cannot be optimized"),
+        (("compile", "pdr", "--budget", "calls=9k", "--objective", "fun"), "fun"),
+        (("eval", "none.json"), "there is no artifact"),
+    ],
+)
+def test_wrong_commands_are_said_to_be(
+    words: tuple[str, ...],
+    said: str,
+    data: Path,
+    reasonflow: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert reasonflow(*words, "--data", str(data)) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_artifact_refuses_what_it_was_not_made_for(
+    data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rf.SelfConsistency("question -> answer", n=2).save("asks.json")
+    assert reasonflow("eval", "asks.json", "--data", str(data)) == 2
+    assert "asks.json does not take these problems" in capsys.readouterr().err
+    assert reasonflow("eval", "asks.json", "--data", str(data), "--set", "n=2") == 2
+    assert "--set has no use with an artifact" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("graphmath", "graphmath:mid,split=train"),
+        ("graphmath:noise", "graphmath:noise,split=train"),
+        ("graphmath:noise,split=test", "graphmath:noise,split=test"),
+        (None, "graphmath:mid,split=train"),
+    ],
+)
+def test_problems_come_from_the_train_split(name: str | None, found: str) -> None:
+    problems, called = command._problems(name, None, 2)
+    assert called == found
+    assert len(problems) == 2
