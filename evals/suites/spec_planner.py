@@ -9,7 +9,6 @@ from typing import Any
 import dspy
 
 import reasonflow as rf
-from reasonflow.errors import RunError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.run_lines import RunLines
 from reasonflow.evals.samples import Key
@@ -108,18 +107,15 @@ class _Made:
 
 
 class Played(dspy.Module):
-    """An agent that gives what an arm's runs gave, by problem. One that failed fails again."""
+    """An agent that gives what an arm's runs gave, by problem. One that failed has no answer: what came before it still counts."""
 
     def __init__(self, arm: Arm) -> None:
         super().__init__()
         self.by_problem = {problem.inputs["problem"]: sample for problem, sample, _ in arm.runs()}
 
     def forward(self, problem: str) -> dspy.Prediction:
-        """Its answer."""
-        sample = self.by_problem[problem]
-        if sample.error:
-            raise RunError(f"the agent has failed at this problem: {sample.error}")
-        return dspy.Prediction(answer=sample.answer)
+        """Its answer, None where it failed."""
+        return dspy.Prediction(answer=self.by_problem[problem].answer)
 
 
 def _tools(waits: Waits | None) -> list[Any]:
