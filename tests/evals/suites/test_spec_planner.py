@@ -151,7 +151,9 @@ def test_an_agent_that_fails_does_not_hide_what_the_judge_said(tmp_path: Path, p
     def fails(prompt: str, seed: int | None, index: int) -> Any:
         return player.large(prompt, seed, index) if "without any tool" in prompt else "Nothing to say."
 
-    figures = made(tmp_path, "planner", player.small, fails).figures
+    found = made(tmp_path, "planner", player.small, fails)
+    figures = found.figures
+    assert next(row for row in found.rows if row.figure == "beta").problems == LIMIT
     assert figures["beta"] == pytest.approx(sum(not needs_tools(item) for item in items(LIMIT, 0)) / LIMIT)
     assert figures["speculative_accuracy"] > figures["agent_accuracy"] == 0.0  # type: ignore[operator]
 
