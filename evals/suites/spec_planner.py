@@ -9,7 +9,6 @@ from typing import Any
 import dspy
 
 import reasonflow as rf
-from reasonflow.errors import RunError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.run_lines import RunLines
 from reasonflow.evals.samples import Key
@@ -45,6 +44,8 @@ ALONE: Mapping[int, int] = {TYPICAL: 14, 0: 5, 1000: 5}
 HEDGED_ALONE = 4
 """Of those with a typical tool, as many are run hedged, too."""
 TOLD = "planned.jsonl"
+NO_ANSWER = "none"
+"""No number: it is wrong."""
 SIDE_BY_SIDE = 12
 """Runs of an arm at once, where no other number is given: with more they wait in DSPy, not in the engine."""
 GOALS = (
@@ -108,18 +109,19 @@ class _Made:
 
 
 class Played(dspy.Module):
-    """An agent that gives what an arm's runs gave, by problem. One that failed fails again."""
+    """An agent that gives what an arm's runs gave, by problem, and a wrong answer for those that failed.
+
+    So the planner's run comes to its end, and what its judge and gate have said counts, too.
+    """
 
     def __init__(self, arm: Arm) -> None:
         super().__init__()
         self.by_problem = {problem.inputs["problem"]: sample for problem, sample, _ in arm.runs()}
 
     def forward(self, problem: str) -> dspy.Prediction:
-        """Its answer."""
-        sample = self.by_problem[problem]
-        if sample.error:
-            raise RunError(f"the agent has failed at this problem: {sample.error}")
-        return dspy.Prediction(answer=sample.answer)
+        """Its answer; that there is none where it failed."""
+        answer = self.by_problem[problem].answer
+        return dspy.Prediction(answer=NO_ANSWER if answer is None else answer)
 
 
 def _tools(waits: Waits | None) -> list[Any]:

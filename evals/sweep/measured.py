@@ -41,6 +41,8 @@ class Measured:
     """Runs that failed; they count as wrong."""
     cut: int
     """Runs cut by their budget."""
+    squeezed: int
+    """Runs that came to their end with less than their program asks for: a budget left no more."""
     against: Mapping[Cost, AtEqualTokens | None]
     """The line at its total and at its sequential tokens; None where one sample of the line spends more, or without a
     line."""
@@ -107,6 +109,7 @@ def measured(
         runs=len(samples),
         errors=sum(bool(sample.error) and not sample.cut for sample in samples),
         cut=sum(bool(sample.cut) for sample in samples),
+        squeezed=sum(sample.squeezed and not sample.cut for sample in samples),
         against={cost: _against(verdicts, curve, cost, tokens[cost], seed) for cost in COSTS},
         out=out,
     )
@@ -154,6 +157,7 @@ def _point(point: Measured) -> dict[str, Any]:
         "runs": point.runs,
         "errors": point.errors,
         "cut": point.cut,
+        "squeezed": point.squeezed,
         **{f"vote_at_equal_{cost}": found and _equal(found) for cost, found in point.against.items()},
         "out": point.out,
     }

@@ -24,11 +24,12 @@ def lines(found: Swept) -> list[str]:
         for point in found.points
         if point.errors
     ]
-    said += [
-        f"{point.name}: {point.cut} of {point.runs} runs were cut by their budget"
-        for point in found.points
-        if point.cut
-    ]
+    for point in found.points:
+        if point.cut:
+            said.append(f"{point.name}: {point.cut} of {point.runs} runs were cut by their budget")
+        if point.squeezed:
+            runs = f"{point.squeezed} of {point.runs} runs"
+            said.append(f"{point.name}: the budget left {runs} fewer branches, shorter prompts or texts")
     if found.line:
         said.append(
             f"the line: self-consistency, every point of it out of the same {found.drawn} samples of each problem "

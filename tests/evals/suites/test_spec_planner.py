@@ -140,10 +140,22 @@ def test_where_no_run_ends_nothing_is_made_up(tmp_path: Path) -> None:
 
     found = made(tmp_path, "planner", fails, fails)
     figures = found.figures
-    assert figures["agent_accuracy"] == 0.0
-    for name in ("alpha", "beta", "latency_ratio", "agent_latency", "law_latency", "law_over_measured"):
+    assert figures["agent_accuracy"] == figures["speculative_accuracy"] == 0.0
+    assert figures["beta"] == 0.0
+    for name in ("alpha", "latency_ratio", "agent_latency", "law_latency", "law_over_measured"):
         assert figures[name] is None
     assert next(row for row in found.rows if row.figure == "agent_latency").setting
+
+
+def test_an_agent_that_fails_does_not_hide_what_the_judge_said(tmp_path: Path, player: Player) -> None:
+    def fails(prompt: str, seed: int | None, index: int) -> Any:
+        return player.large(prompt, seed, index) if "without any tool" in prompt else "Nothing to say."
+
+    found = made(tmp_path, "planner", player.small, fails)
+    figures = found.figures
+    assert next(row for row in found.rows if row.figure == "beta").problems == LIMIT
+    assert figures["beta"] == pytest.approx(sum(not needs_tools(item) for item in items(LIMIT, 0)) / LIMIT)
+    assert figures["speculative_accuracy"] > figures["agent_accuracy"] == 0.0  # type: ignore[operator]
 
 
 # Actions --------------------------------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ def test_a_grid_of_settings_and_budgets_is_all_combinations(
     manifest = json.loads((folder / "points" / "widths=3,2,calls=6" / "manifest.json").read_text())
     assert manifest["settings"] == {"workspace_tokens": 64, "widths": [3, 2]}
     assert manifest["budget"] == {"total": 90000, "calls": 6}
+    assert [point["cut"] + point["squeezed"] for point in said["points"]] == [0, 0, 2, 0]
     tokens = [point["total_tokens"] for point in said["points"]]
     assert tokens[2] < tokens[3]  # six calls are less than 3 drafts, 2 refinements and what reads them
 
@@ -110,6 +111,16 @@ def test_the_tables_say_where_the_line_comes_from_and_a_picture_is_drawn(
     assert Path("curve.png").read_bytes().startswith(b"\x89PNG")
     assert reasonflow(*words, "--picture", "again.svg") == 0
     assert Path("again.svg").read_text() == drawn
+
+
+def test_what_a_budget_took_from_runs_is_said(
+    asked: list[str], data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("sweep", "self_consistency", "--data", str(data), "--set", "n=4", "--line", "0")
+    assert reasonflow(*words, "--budget-grid", "calls=2,none") == 0
+    out = capsys.readouterr().out
+    assert "calls=2: the budget left 4 of 4 runs fewer branches" in out
+    assert "calls=none: " not in out
 
 
 @pytest.mark.parametrize(
