@@ -57,8 +57,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_the_commands_in_the_readme_exist() -> None:
     from reasonflow.cli.main import app, register
 
-    if not app.registered_commands:
-        register()
+    register()
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     known |= {group.name for group in app.registered_groups if group.name}
     shown = set(

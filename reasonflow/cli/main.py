@@ -5,7 +5,9 @@ Exit codes: 0 done, 1 a run failed, 2 wrong input, 130 interrupted.
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -39,6 +41,7 @@ def reasonflow(
     """Parallel reasoning programs on a local vLLM engine that shares their prefixes."""
 
 
+@functools.cache  # attached twice, a subcommand is built twice
 def register() -> None:
     """Attach the subcommands. Their modules import the heavy libraries inside the functions only."""
     from reasonflow.cli import bench, compare, doctor, explain, models, run, sweep
@@ -56,11 +59,17 @@ def register() -> None:
     app.add_typer(bench.app, name="bench")
 
 
+@functools.cache  # typer reads the types of all options of all subcommands for it: a tenth of a second
+def command() -> Callable[[], object]:
+    """The command with its subcommands; called, it reads `sys.argv`."""
+    register()
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Entry point of the console script."""
-    register()
     try:
-        app()
+        command()()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -98,8 +98,7 @@ def test_the_command_says_what_was_searched(
 ) -> None:
     from reasonflow.cli.main import app, register
 
-    if not app.registered_commands:
-        register()
+    register()
 
     def vllm(name: str, **options: Any) -> Any:
         return rf.scripted(model, model=name)
