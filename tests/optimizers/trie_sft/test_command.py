@@ -67,9 +67,10 @@ def test_the_smoke_run_shows_every_part(tmp_path: Path, monkeypatch: pytest.Monk
     assert report["resumed_at_step"] == 2 < report["steps"] == 4
     assert report["epoch"]["saved_share"] > 0.5
     transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "smoke" / "model")
-    again, talk = run("--smoke", "--out", str(tmp_path))
-    assert "goes on at step 2 of 4" in talk
-    for words in ("loss ", "are saved", "within 1e-04", "resumed at step 2", "finished"):
+    monkeypatch.setattr(smoke, "TRAJECTORIES", 2)  # what is said of a run does not hang on its size
+    again, talk = run("--smoke", "--out", str(tmp_path / "again"))
+    assert "goes on at step 1 of 2" in talk
+    for words in ("loss ", "are saved", "within 1e-04", "resumed at step 1", "finished"):
         assert words in again
 
 
