@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator
 
 import dspy
 import pytest
+from hypothesis import settings
 
 import reasonflow as rf
 
 # A shell starts what runs in its background with Ctrl-C ignored, and processes inherit that: the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
+
+def pytest_collection_finish() -> None:
+    """The modules of all tests stay: to look through them takes most of what every collection of garbage takes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -296,17 +297,17 @@ def test_the_engine_starts_before_the_clock_and_only_if_there_is_work(
     run: Callable[..., Evaluation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm = scripted()
-    starts: list[int] = []
+    starts: list[float] = []
 
     async def start() -> None:
         await anyio.sleep(0.5)
-        starts.append(1)
+        starts.append(time.perf_counter())
 
     monkeypatch.setattr(lm.engine.runtime.backend, "start", start)
     found = run(Double(), out=tmp_path, lm=lm)
-    assert found.wall_s < 0.5
+    assert found.wall_s < time.perf_counter() - starts[0]
     assert run(Double(), out=tmp_path, lm=lm).resumed == 6
-    assert starts == [1]
+    assert len(starts) == 1
 
 
 def test_a_folder_of_another_evaluation_is_refused(run: Callable[..., Evaluation], tmp_path: Path) -> None:

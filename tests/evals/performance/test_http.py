@@ -13,7 +13,7 @@ FEW = ("raw", "raw_orjson", "backend", "ours", "program", "dspy_lm15")
 
 @pytest.fixture(scope="module")
 def measured() -> Http:
-    return measure_http(repeats=3, arms=FEW)
+    return measure_http(repeats=2, arms=FEW)
 
 
 def test_every_arm_has_a_time_and_a_ratio_to_aiohttp(measured: Http) -> None:

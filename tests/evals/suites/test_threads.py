@@ -235,7 +235,7 @@ def test_on_the_real_engine_every_figure_is_there(
         def open(self, model: str) -> dspy.LM:
             return embedded_lm.copy()
 
-    found = made(SUITE, tmp_path, Shared(PROBLEMS, PLAYS), 3)
+    found = made(SUITE, tmp_path, Shared(PROBLEMS, PLAYS), 1)
     figures = found.figures
     assert all(figures[name] is not None for name in ("sequential_accuracy", "threaded_accuracy", "format_rate"))
     assert (figures["sequential_s"] or 0) > 0
