@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import anyio
 import dspy
 import pytest
+from anyio import to_thread
 from dspy.utils.exceptions import AdapterParseError
 
 import reasonflow as rf
@@ -393,14 +395,15 @@ def test_questions_share_pages_and_never_notes() -> None:
 
 
 def test_a_slow_page_holds_up_its_own_question_alone() -> None:
-    """The page comes when everybody else has ended, or too late: after its deadline, where it held them up."""
+    """The page comes when everybody else has ended, or too late where it holds them up."""
     ended: list[int] = []
-    late: list[int] = []
+    before: list[int] = []
+    others = threading.Event()
 
     async def find(query: str) -> list[str]:
-        while query == "slow" and len(ended) < 15:
-            await anyio.sleep(0.01)
-        late.extend(ended if query == "slow" else ())
+        if query == "slow":
+            await to_thread.run_sync(others.wait, 20)
+            before.extend(ended)
         return ["a page"]
 
     def model(prompt: str, seed: int | None, index: int) -> str:
@@ -413,13 +416,15 @@ def test_a_slow_page_holds_up_its_own_question_alone() -> None:
     async def one(number: int) -> None:
         await program.acall(question=f"question {number}")
         ended.append(number)
+        if len(ended) == 15:
+            others.set()
 
     async def all_of_them() -> None:
         await asyncio.gather(*map(one, range(16)))
 
     with dspy.context(lm=rf.scripted(model)):
         asyncio.run(all_of_them())
-    assert sorted(late) == list(range(1, 16))
+    assert sorted(before) == list(range(1, 16))
     assert ended[-1] == 0
 
 
