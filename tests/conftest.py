@@ -20,10 +20,14 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 
+gc.disable()  # until all tests are there: hardly anything of what importing them makes is garbage
+
+
 def pytest_collection_finish() -> None:
     """The modules of all tests stay: to look through them takes most of what every collection of garbage takes."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
