@@ -66,7 +66,7 @@ class _Asked(rf.Program):
 
         def asked(row: Any) -> Any:
             inputs = {name: rf.call(quick(partial(_field, name)), row) for name in planner.inputs}
-            return rf.call(quick(self.scored), planner.small(**inputs))
+            return rf.call(quick(self.scored), planner.answered_by_small(**inputs))
 
         return {"found": rf.each(rows, asked, cap=self.most)}
 

@@ -145,7 +145,9 @@ class SpeculativePlanner(rf.Program):
 
     def plan(self, **inputs: Any) -> Any:
         def told() -> Any:
-            return rf.call(quick(only), rf.fork(1, lambda: rf.call(quick(self.gated), self.small(**inputs))))
+            return rf.call(
+                quick(only), rf.fork(1, lambda: rf.call(quick(self.gated), self.answered_by_small(**inputs)))
+            )
 
         def spoken() -> Any:
             if not hasattr(self, "judge"):
@@ -165,6 +167,12 @@ class SpeculativePlanner(rf.Program):
             return rf.when(rf.call(quick(accepted), small), lambda: small, planned)
 
         return rf.answer(rf.when(rf.call(quick(self.usable)), answered, lambda: rf.call(quick(nothing))))
+
+    def answered_by_small(self, **inputs: Any) -> Any:
+        """What the small model gives, for its gate to see first: a run that is cut short must not return it."""
+        if isinstance(self.small, rf.Generate):
+            return self.small(**inputs)
+        return rf.within(rf.Budget(), lambda: self.small(**inputs))  # what its program marks as an answer stays inside
 
     def _at_once(self, task: type[dspy.Signature], config: dict[str, Any] | None) -> rf.Generate:
         """The short answer."""

@@ -23,7 +23,7 @@ from reasonflow.evals.suites.findings import Breakdown, Findings, Goal, Row
 from reasonflow.evals.suites.latency_law import Law, Timed, law_of
 from reasonflow.evals.suites.low_load import Alone, in_turns
 from reasonflow.evals.suites.planner_gate import Judging
-from reasonflow.evals.suites.prompted_agent import AGENTS, CALLS, TOOLS, Agent, agent_of, settings_of
+from reasonflow.evals.suites.prompted_agent import AGENTS, CALLS, REASONING, TOOLS, Agent, agent_of, settings_of
 from reasonflow.evals.suites.prompted_choice import Choice, choose
 from reasonflow.evals.suites.prompted_small import SCORED, Samples
 from reasonflow.evals.suites.ratios import ratio_of_totals
@@ -41,10 +41,10 @@ PLANNERS = (JUDGED, UNJUDGED)
 """With the large model's judgement first, as published, and without: then every problem is the small model's first."""
 MEDIAN_S = 0.15
 """Of a tool call at low load."""
-AT_LOW_LOAD = 12
+AT_LOW_LOAD = 10
 """Problems of each agent there, at most: the first ones."""
-MOST: Mapping[str, int] = {TOOLS: 150}
-"""Problems of the accuracy, at most, where an agent takes many calls."""
+MOST: Mapping[str, int] = {TOOLS: 100, REASONING: 200}
+"""Problems of the accuracy, at most, by agent: one with tools takes many calls."""
 SIDE_BY_SIDE = 16
 """Runs of an agent with tools at once: with more they wait in DSPy, not in the engine."""
 TOLD = "planned.jsonl"
@@ -157,7 +157,7 @@ async def _let(problem: Problem, prediction: Any) -> Verdict:
 async def _accuracy(setting: Setting, made: _Made, kind: str) -> Findings:
     """All arms side by side. What falls through is answered as the agent alone has answered it: all is greedy."""
     task = made.task
-    tested = task.problems[task.half :][: MOST.get(kind)]
+    tested = task.problems[task.half :][: MOST[kind]]
     beside = replace(setting, concurrency=setting.concurrency or SIDE_BY_SIDE) if kind == TOOLS else setting
     way = made.way(ALONE, kind)
     alone = await run_arm(
@@ -169,11 +169,14 @@ async def _accuracy(setting: Setting, made: _Made, kind: str) -> Findings:
         ended = [lines[sample.key] for sample in ours.samples if sample.key in lines]
         free = [line for line in ended if line["small_s"] is not None]
         rows += [
-            replace(
-                _right(kind, arm, ours),
+            _right(kind, arm, ours),
+            Row(
+                task=f"accuracy, {kind}",
+                arm=f"{arm} minus {ALONE}",
+                figure=f"prompted_{kind}_{arm}_minus_{ALONE}",
+                result=paired_difference(ours.verdicts, alone.verdicts),
                 setting=made.choices[arm].words,
-                against=ALONE,
-                difference=paired_difference(ours.verdicts, alone.verdicts),
+                problems=len(tested),
             ),
             _share(kind, arm, "beta", [float(line["small_s"] is not None) for line in ended]),
             _share(kind, arm, "alpha", [float(line["source"] == SMALL) for line in free]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from random import Random
@@ -28,15 +27,15 @@ SUITE = find("speculation-prompted")
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds of every wait, in place of waiting; few splits and a promise that few samples can keep."""
     found: list[float] = []
     monkeypatch.setattr(waits, "sleep", found.append)
     monkeypatch.setattr(manifest, "state_of", lambda program: "")  # a scripted engine's answers have no JSON form
     monkeypatch.setattr(prompted_gate, "SPLITS", 20)
     monkeypatch.setattr(prompted_planner, "AT_LOW_LOAD", 3)
-    monkeypatch.setattr(prompted_planner, "MOST", {"tools": 12})
-    yield found
+    monkeypatch.setattr(prompted_planner, "MOST", {"tools": 12, "reasoning": 30})
+    return found
 
 
 @pytest.fixture
@@ -101,11 +100,18 @@ def made(out: Path, data: Path, scripts: Any = (small, large), *, parts: tuple[s
     return anyio.run(SUITE.make, setting)
 
 
-def test_all_figures_are_there(data: Path, tmp_path: Path, quick: list[float]) -> None:
-    found = made(tmp_path / "out", data)
+def test_all_figures_are_there_and_it_goes_on_where_it_was_stopped(
+    data: Path, tmp_path: Path, quick: list[float]
+) -> None:
+    out = tmp_path / "out"
+    gate = made(out, data, parts=("gate",))
+    assert not (out / "planner").exists()
+    found = made(out, data)
     figures = found.figures
+    assert gate.figures.items() <= figures.items()
     assert figures["prompted_small_direct_accuracy"] < 0.2  # type: ignore[operator]
     assert 0.6 < figures["prompted_small_reasoned_accuracy"] < 0.95  # type: ignore[operator]
+    assert figures["prompted_voted_vote_share_acceptance_30"] > 0.5  # type: ignore[operator]
     for kind in ("tools", "reasoning"):
         assert figures[f"prompted_{kind}_agent_accuracy"] == 1.0
         assert 0 < figures[f"prompted_{kind}_judged_beta"] < 1  # type: ignore[operator]
@@ -118,3 +124,46 @@ def test_all_figures_are_there(data: Path, tmp_path: Path, quick: list[float]) -
     assert figures["prompted_tools_unjudged_alpha"] > 0  # type: ignore[operator]
     assert quick
     assert {goal["figure"] for goal in found.to_json()["goals"]} <= set(figures)
+    assert made(out, data, (never, never)).to_json() == found.to_json()
+    written = json.loads((out / "results.json").read_text())
+    assert (written["small"], written["model"]) == ("s", "m")
+
+
+def test_a_planner_that_trusts_nothing_still_has_its_figures(data: Path, tmp_path: Path) -> None:
+    def wrong(prompt: str, seed: int | None, index: int) -> Any:
+        return (" \\boxed{", top(str(answer_to(prompt) + 1), 0.9), "}")
+
+    figures = made(tmp_path / "out", data, (wrong, large), parts=("planner",)).figures
+    assert figures["prompted_unjudged_gate_alpha"] is None
+    assert figures["prompted_tools_unjudged_alpha"] == 0.0
+    assert figures["prompted_tools_unjudged_minus_agent"] == 0.0
+    assert figures["prompted_tools_unjudged_law_over_measured"] is not None
+
+
+def test_two_equal_models_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="are both 'm'"):
+        made(tmp_path / "out", data, small="m")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("2 + 3*4", "14"),
+        ("$1,200 / 4", "300"),
+        ("20% * 50", "10"),
+        ("-(1.5 + 2) × 2", "-7"),
+        ("= 3 - 1", "2"),
+        ("7 // 2", "3"),
+    ],
+)
+def test_the_calculator_reads_what_models_write(expression: str, value: str) -> None:
+    assert calculate(expression) == value
+
+
+@pytest.mark.parametrize(
+    "expression", ["__import__('os')", "2 ** 9", "1e300 * 1e300", "x + 1", "(" * 300, "1 +", "'a' * 3"]
+)
+def test_the_calculator_runs_nothing(expression: str) -> None:
+    with pytest.raises(ValueError, match=r"expression|allowed|large"):
+        calculate(expression)
