@@ -1,6 +1,7 @@
-"""The suite `speculation-prompted`: gates and planner on two models that were not trained for it, on given problems.
+"""The suite `speculation-prompted`: gates, planner and scaling of two models that were not trained for it.
 
-Its figures begin with `prompted_`: they are of another kind than those of the suite `speculation`.
+It is of given problems, or of the default benchmark. Its figures begin with
+`prompted_`: they are of another kind than those of the suite `speculation`.
 """
 
 from __future__ import annotations
@@ -12,31 +13,35 @@ import dspy
 from reasonflow.evals.benchmarks import DEFAULT, load
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.grading import Grader
-from reasonflow.evals.suites import prompted_gate, prompted_planner
+from reasonflow.evals.suites import prompted_gate, prompted_planner, prompted_scaling
 from reasonflow.evals.suites.closing import close
 from reasonflow.evals.suites.findings import Findings
 from reasonflow.evals.suites.prompted_agent import STEP_TOKENS
 from reasonflow.evals.suites.prompted_small import drawn
 from reasonflow.evals.suites.suite import Setting, Suite
 
-GATE, PLANNER = "gate", "planner"
+GATE, PLANNER, SCALING = "gate", "planner", "scaling"
+PARTS = (GATE, PLANNER, SCALING)
 SMALL = "embedded-draft"
 
 
 async def run(setting: Setting) -> Findings:
     """The table: of the given problems, or of the default benchmark. In turn: seconds are measured in places."""
-    wanted = setting.parts or (GATE, PLANNER)
+    wanted = setting.parts or PARTS
     problems = asked(setting)
     small, large = opened(setting)
     found = []
     try:
         with Grader() as grader:  # answers of given problems may be any mathematics
-            samples = await drawn(setting, small, problems, grader)
+            if GATE in wanted or PLANNER in wanted:
+                samples = await drawn(setting, small, problems, grader)
             if GATE in wanted:
                 found.append(await prompted_gate.measure(setting, samples))
             if PLANNER in wanted:
                 task = prompted_planner.Task(problems, samples, small, large, grader)
                 found.append(await prompted_planner.measure(setting, task))
+            if SCALING in wanted:
+                found.append(await prompted_scaling.measure(setting, problems, small, large, grader))
     finally:
         await close(small)
         await close(large)
@@ -65,7 +70,7 @@ SUITE = Suite(
     model="embedded",
     limit=600,
     run=run,
-    parts=(GATE, PLANNER),
+    parts=PARTS,
     takes_data=True,
     small=SMALL,
 )

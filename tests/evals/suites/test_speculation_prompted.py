@@ -17,7 +17,7 @@ from rich.console import Console
 import reasonflow as rf
 from reasonflow.errors import InputError
 from reasonflow.evals import manifest
-from reasonflow.evals.suites import find, prompted_gate, prompted_planner, waits
+from reasonflow.evals.suites import find, prompted_gate, prompted_planner, prompted_scaling, waits
 from reasonflow.evals.suites.calculator import calculate
 from reasonflow.evals.suites.findings import Findings
 from reasonflow.evals.suites.suite import Setting
@@ -33,6 +33,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(waits, "sleep", found.append)
     monkeypatch.setattr(manifest, "state_of", lambda program: "")  # a scripted engine's answers have no JSON form
     monkeypatch.setattr(prompted_gate, "SPLITS", 20)
+    monkeypatch.setattr(prompted_scaling, "MOST", 5)
+    monkeypatch.setattr(prompted_scaling, "N", 3)
     monkeypatch.setattr(prompted_planner, "AT_LOW_LOAD", 3)
     monkeypatch.setattr(prompted_planner, "MOST", {"tools": 12, "reasoning": 30})
     return found
@@ -62,6 +64,8 @@ def small(prompt: str, seed: int | None, index: int) -> Any:
         return (top(str(answer + (answer % 11 > 0)), 0.9),)
     hard = Random(answer).random() < 0.25
     wrong = hard and (seed is None or Random(f"{answer}/{seed}/{index}").random() < 0.6)
+    if prompted_scaling.INSTRUCTION in prompt:
+        return rf" so it is \boxed{{{answer + hard}}}"
     steps = tuple(top(word, 0.4 if hard else 0.5) for word in (" so", " we", " add"))
     return (*steps, " \\boxed{", top(str(answer + wrong * (1 + (seed or 0) % 5)), 0.6 if hard else 0.99), "}")
 
@@ -80,6 +84,8 @@ def large(prompt: str, seed: int | None, index: int) -> Any:
             f"[[ ## next_thought ## ]]\nNext.\n\n[[ ## next_tool_name ## ]]\n{name}\n\n"
             f"[[ ## next_tool_args ## ]]\n{json.dumps(arguments)}\n\n[[ ## completed ## ]]"
         )
+    if prompted_scaling.INSTRUCTION in prompt:
+        return rf" we add \boxed{{{answer}}}"
     if "observation_0" in prompt:
         return f"[[ ## reasoning ## ]]\nIt says so.\n\n[[ ## answer ## ]]\n{answer}\n\n[[ ## completed ## ]]"
     return rf"Together \boxed{{{answer}}}"
@@ -122,6 +128,10 @@ def test_all_figures_are_there_and_it_goes_on_where_it_was_stopped(
             assert ratio == pytest.approx(law / measured)  # type: ignore[operator]
     assert figures["prompted_unjudged_gate_alpha"] in prompted_gate.ALPHAS
     assert figures["prompted_tools_unjudged_alpha"] > 0  # type: ignore[operator]
+    assert figures["prompted_sampling_coverage"] == 1.0
+    assert figures["prompted_acceptance"] == 1.0  # all chunks of the scripted target score alike
+    assert figures["prompted_scaling_minus_sampling_majority"] == figures["prompted_scaling_majority"] - 1.0  # type: ignore[operator]
+    assert figures["prompted_draft_tokens"] > 0  # type: ignore[operator]
     assert quick
     assert {goal["figure"] for goal in found.to_json()["goals"]} <= set(figures)
     assert made(out, data, (never, never)).to_json() == found.to_json()
