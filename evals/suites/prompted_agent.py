@@ -15,6 +15,10 @@ from reasonflow.evals.suites.waits import Waits, slow
 STEPS = 6
 CALLS = 2 * (STEPS + 1)
 """Model calls of the agent with tools at most: DSPy asks a second time for what it cannot read."""
+TOLD = """Solve the problem in steps. Call calculate once for each step, with numbers of the problem and of earlier
+observations: next_tool_args is then like {"expression": "(3 + 4) * 2"}. Call finish with {} as soon as the result is
+there. The answer is the result alone, without words or units."""
+"""The agent with tools. Without an example small models give a tool its own schema for arguments."""
 STEP_TOKENS, SOLUTION_TOKENS = 300, 512
 TOOLS, REASONING = "tools", "reasoning"
 AGENTS = (TOOLS, REASONING)
@@ -25,7 +29,8 @@ def agent_of(kind: str, large: dspy.LM, waits: Waits | None = None) -> dspy.Modu
     if kind == REASONING:
         agent: dspy.Module = rf.ChainOfThought(SIGNATURE, config={"temperature": 0.0, "max_tokens": SOLUTION_TOKENS})
     else:
-        agent = dspy.ReAct(SIGNATURE, [calculate if waits is None else slow(calculate, waits)], max_iters=STEPS)
+        told = dspy.Signature(SIGNATURE, TOLD)
+        agent = dspy.ReAct(told, [calculate if waits is None else slow(calculate, waits)], max_iters=STEPS)
     agent.set_lm(large)
     return agent
 
@@ -44,5 +49,7 @@ class Agent(rf.Program):
 
 def settings_of(kind: str, **more: Any) -> Mapping[str, Any]:
     """What an arm was made with, as its manifest knows it."""
-    own = {"steps": STEPS, "max_tokens": STEP_TOKENS} if kind == TOOLS else {"max_tokens": SOLUTION_TOKENS}
+    own = (
+        {"steps": STEPS, "max_tokens": STEP_TOKENS, "told": TOLD} if kind == TOOLS else {"max_tokens": SOLUTION_TOKENS}
+    )
     return {"agent": kind, **own, **more}

@@ -33,6 +33,7 @@ from reasonflow.evals.suites.suite import Setting
 from reasonflow.evals.suites.waits import Waits
 from reasonflow.programs.speculative import SMALL, SpeculativePlanner
 from reasonflow.runtime.engines import model_behind
+from reasonflow.runtime.record import Span
 
 FOLDER = "planner"
 ALONE = "agent"
@@ -212,18 +213,23 @@ async def _planned(
 def told(prediction: Any) -> dict[str, Any]:
     """Who answered, and the seconds of the judge's call and of all the small model's; None for what did not run."""
     ended = [span for span in prediction.run.spans if span.outcome == "done" and not span.inner]
-    by_site = {"judge": [], "small": []}  # type: dict[str, list[Any]]
-    for span in ended:
-        site = span.node.rpartition("/")[2].partition(".")[0]
-        if site in by_site:
-            by_site[site].append(span)
-    seconds = {
-        site: max(span.started_s + span.total_s for span in spans) - min(span.started_s for span in spans)
-        if spans
-        else None
-        for site, spans in by_site.items()
+    return {
+        "source": prediction.get("source"),
+        "judge_s": _seconds([span for span in ended if _site(span) == "judge"]),
+        "small_s": _seconds([span for span in ended if _site(span) == "small"]),
     }
-    return {"source": prediction.get("source"), "judge_s": seconds["judge"], "small_s": seconds["small"]}
+
+
+def _site(span: Span) -> str:
+    """The planner's call site, or its part with call sites of its own."""
+    return span.node.rpartition("/")[2].partition(".")[0].partition("#")[0]
+
+
+def _seconds(spans: Sequence[Span]) -> float | None:
+    """From the first one's start to the last one's end; None of none."""
+    if not spans:
+        return None
+    return max(span.started_s + span.total_s for span in spans) - min(span.started_s for span in spans)
 
 
 def _right(kind: str, arm: str, found: Arm) -> Row:

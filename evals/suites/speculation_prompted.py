@@ -1,7 +1,7 @@
 """The suite `speculation-prompted`: gates, planner and scaling of two models that were not trained for it.
 
-It is of given problems, or of the default benchmark. Its figures begin with
-`prompted_`: they are of another kind than those of the suite `speculation`.
+It is of given problems, or of the default benchmark. Its figures begin with `prompted_`: they are of another kind than
+those of the suite `speculation`.
 """
 
 from __future__ import annotations
