@@ -24,8 +24,8 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 def calculate(expression: str) -> str:
     """Computes an arithmetic expression of numbers, such as '(3 + 4.5) * 2 / 10'."""
-    text = _THOUSANDS.sub("", str(expression).split("=")[-1 if str(expression).startswith("=") else 0])
-    text = _PERCENT.sub(r"(\1/100)", text.translate(_SIGNS)).strip()
+    text = str(expression).translate(_SIGNS).strip().removeprefix("=").partition("=")[0].strip()
+    text = _PERCENT.sub(r"(\1/100)", _THOUSANDS.sub("", text))
     if len(text) > MAX_CHARS:
         raise ValueError(f"the expression is longer than {MAX_CHARS} characters")
     try:

@@ -271,7 +271,6 @@ async def _latency(setting: Setting, made: _Made, kind: str) -> Findings:
         task.judge,
         beside=(task.small,),
         looks=dict.fromkeys(PLANNERS, told),
-        warm_up=PLANNERS,
     )
     rows, terms, more = list[Row](), list[Mapping[str, Any]](), dict[str, float | None]()
     for arm in PLANNERS:
