@@ -10,12 +10,15 @@ import dspy
 import reasonflow as rf
 from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import InputError
+from reasonflow.gates.scores import Score, VoteShare
 from reasonflow.language.signatures import read_signature
 from reasonflow.programs.bounded_tools import DEADLINE_S, bounded
+from reasonflow.programs.final_tokens import final_tokens
 from reasonflow.programs.guessed_actions import Guesses
 from reasonflow.programs.quick import nothing, quick
 from reasonflow.programs.refinement import about, extended, unused
 from reasonflow.programs.speculative_actions import Action, ActionsAhead
+from reasonflow.programs.voted_answers import ANSWERS
 from reasonflow.prompts.answers import extract_answer
 from reasonflow.prompts.styles import choose_style
 from reasonflow.runtime.engines import backend_behind, model_behind
@@ -57,13 +60,18 @@ class SpeculativePlanner(rf.Program):
     hedge: the agent starts at once, and leaves the engine where the small model's answer is accepted. What its tools
         have done by then is done.
     config: sampling settings of the small model's answers.
+    small_program: what the small model does in place of answering at once, a program of the same signature, such as
+        `rf.ChainOfThought(config={"logprobs": 1})`. It asks for the log-probabilities that the gate's score takes, and
+        that is computed of the tokens of its boxed answer alone. `VoteShare()` is computed of the `answers` that it
+        gives, as `VotedAnswers` of `reasonflow.programs.voted_answers` does.
     actions: tools of the agent, a `dspy.ReAct`, that are free of effects, by their names or as they were given: the
         small model guesses the agent's next call, and a guessed call of one of these starts ahead of time.
         See `ActionsAhead`.
     guesses: of each step of the agent.
     Raises InputError for neither tools nor an agent, for both, for an output field of one of its own names, for actions
-    that are no tools of the agent, for a hedged agent of whose tools only some are declared free of effects, and, when
-    it runs, for a gate that cannot be used.
+    that are no tools of the agent, for a small program that asks no model or stands beside a config of the short
+    answer, for a hedged agent of whose tools only some are declared free of effects, and, when it runs, for a gate that
+    cannot be used.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class SpeculativePlanner(rf.Program):
         judge: bool = True,
         hedge: bool = False,
         config: dict[str, Any] | None = None,
+        small_program: rf.Program | None = None,
         actions: Iterable[Action] = (),
         guesses: int = 1,
     ) -> None:
@@ -108,11 +117,12 @@ class SpeculativePlanner(rf.Program):
         self.free = unused("without_tools", task)
         if judge:
             self.judge = rf.Generate(about(task, _JUDGE, {}, (self.free, ""), gives=float), style="verdict")
-        settings = {"temperature": 0.0, "max_tokens": TOKENS, **(config or {})}
-        if gate.score.logprobs:
-            settings["logprobs"] = gate.score.logprobs
-        boxed = choose_style(task) == "boxed"
-        self.small = rf.Generate(extended(task, _AT_ONCE, {}), style="text" if boxed else None, config=settings)
+        if small_program is None:
+            self.small: Any = self._at_once(task, config)
+        elif config is not None:
+            raise InputError("both a small program and a config", fix="give the program its own config")
+        else:
+            self.small = small_program
         held = [bounded(tool, deadline_s=deadline_s) for tool in tools]
         self.agent = dspy.ReAct(task, held, max_iters=STEPS) if agent is None else agent
         self.calls = STEPS + 1 if calls is None and agent is None else calls
@@ -126,15 +136,18 @@ class SpeculativePlanner(rf.Program):
                     why="a hedged agent is a guess itself, and they are not among the actions free of effects",
                     fix="hedge=False, or declare every tool that has no effects",
                 )
-        if small is not None:
-            self.small.lm = small
+        for predictor in self._answering():
+            if small is not None:
+                predictor.lm = small
         if large is not None:
             for predictor in (*([self.judge] if judge else []), *(each for _, each in self.agent.named_predictors())):
                 predictor.lm = large
 
     def plan(self, **inputs: Any) -> Any:
         def told() -> Any:
-            return rf.call(quick(only), rf.fork(1, lambda: rf.call(quick(self.gated), self.small(**inputs))))
+            return rf.call(
+                quick(only), rf.fork(1, lambda: rf.call(quick(self.gated), self.answered_by_small(**inputs)))
+            )
 
         def spoken() -> Any:
             if not hasattr(self, "judge"):
@@ -155,24 +168,49 @@ class SpeculativePlanner(rf.Program):
 
         return rf.answer(rf.when(rf.call(quick(self.usable)), answered, lambda: rf.call(quick(nothing))))
 
+    def answered_by_small(self, **inputs: Any) -> Any:
+        """What the small model gives, for its gate to see first: a run that is cut short must not return it."""
+        if isinstance(self.small, rf.Generate):
+            return self.small(**inputs)
+        return rf.within(rf.Budget(), lambda: self.small(**inputs))  # what its program marks as an answer stays inside
+
+    def _at_once(self, task: type[dspy.Signature], config: dict[str, Any] | None) -> rf.Generate:
+        """The short answer."""
+        settings = {"temperature": 0.0, "max_tokens": TOKENS, **(config or {})}
+        if self.gate.score.logprobs:
+            settings["logprobs"] = self.gate.score.logprobs
+        boxed = choose_style(task) == "boxed"
+        return rf.Generate(extended(task, _AT_ONCE, {}), style="text" if boxed else None, config=settings)
+
+    def _answering(self) -> list[dspy.Predict]:
+        """The call sites of the small model. Raises InputError for a program without any."""
+        found = [self.small] if isinstance(self.small, rf.Generate) else self.small.predictors()
+        if not found:
+            raise InputError(f"{type(self.small).__name__} asks no model", fix="give a small program that does")
+        return found
+
+    @property
+    def _small_lm(self) -> Any:
+        return self._answering()[0].lm or dspy.settings.lm
+
     @property
     def model(self) -> str:
         """Fingerprint of the small model, as calibrations keep it; empty where there is no engine."""
-        return model_behind(self.small.lm or dspy.settings.lm)
+        return model_behind(self._small_lm)
 
     @property
     def is_one_model(self) -> bool:
         """Whether the judge and the agent run on the very engine of the small model."""
         others = [*([self.judge] if hasattr(self, "judge") else []), *self.agent.predictors()]
         engines = {runtime_behind(each.lm or dspy.settings.lm) for each in others}
-        return engines == {runtime_behind(self.small.lm or dspy.settings.lm)}
+        return engines == {runtime_behind(self._small_lm)}
 
     def usable(self) -> bool:
         """True. Raises InputError where the gate cannot be used on the small model's engine."""
         self.gate.check(model=self.model)
         if self.is_one_model:
             rf.note("the small model is the large one: what it saves is the agent's steps", repair=False)
-        backend = backend_behind(self.small.lm or dspy.settings.lm)
+        backend = backend_behind(self._small_lm)
         most = None if backend is None else backend.capabilities.top_logprobs
         if most is not None and self.gate.score.logprobs > most:
             raise InputError(
@@ -188,16 +226,23 @@ class SpeculativePlanner(rf.Program):
 
     def read(self, record: Any) -> Record | None:
         """The small model's answer; None where there is none."""
-        boxed = extract_answer(record.full_text)
-        if self.small.style == "text" and boxed.repair is None:  # it put its answer in a box all the same
-            record = Record({self.outputs[0]: boxed.answer}, record.full_text, logprobs=record.logprobs)
+        logprobs = record.logprobs
+        if not isinstance(self.small, rf.Generate):
+            logprobs = final_tokens(logprobs)
+        elif self.small.style == "text" and (boxed := extract_answer(record.full_text)).repair is None:
+            # It put its answer in a box all the same.
+            record = Record({self.outputs[0]: boxed.answer}, record.full_text)
         if any(record[name] is None or record[name] == "" for name in self.outputs):
             return None
-        return Record({name: record[name] for name in self.outputs}, record.full_text, logprobs=record.logprobs)
+        kept = (*self.outputs, *([ANSWERS] if ANSWERS in record and ANSWERS not in self.outputs else []))
+        return Record({name: record[name] for name in kept}, record.full_text, logprobs=logprobs)
 
-    def value(self, answer: Record) -> Any:
-        """What the gate's score is computed of."""
-        return answer.logprobs if self.gate.score.logprobs else answer
+    def value(self, answer: Record, score: Score | None = None) -> Any:
+        """What a score is computed of. score: None is the gate's."""
+        score = score or self.gate.score
+        if isinstance(score, VoteShare) and ANSWERS in answer:
+            return answer[ANSWERS]
+        return answer.logprobs if score.logprobs else answer
 
     def gated(self, record: Any) -> Record | None:
         """The small model's answer where the gate accepts it."""

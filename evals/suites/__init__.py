@@ -7,7 +7,9 @@ from importlib import import_module
 from reasonflow.errors import UnknownName
 from reasonflow.evals.suites.suite import Suite
 
-SUITES = ("embedded", "search", "search-questions", "speculation", "threads", "threads-prompted")
+SUITES = (
+    "embedded", "search", "search-questions", "speculation", "speculation-prompted", "threads", "threads-prompted",
+)  # fmt: skip
 """The suites the command line knows. Each is the `SUITE` of a module of its name, with `_` for `-`."""
 
 

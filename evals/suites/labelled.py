@@ -34,21 +34,22 @@ async def labelled(
     draw: Draw,
     *,
     settings: Mapping[str, Any] | None = None,
+    batch: int = BATCH,
 ) -> list[list[Sample]]:
     """The samples of each gate, over all problems. What an earlier session has drawn stays as it is.
 
-    program: whose gates they are for; with `settings` it says what the folder is of. Raises InputError for a folder of
-    something else, and while another process writes to it.
+    program: whose gates they are for; with `settings` it says what the folder is of. batch: problems between two lines,
+    which are drawn at once. Raises InputError for a folder of something else, and while another process writes to it.
     """
     where = setting.out / folder
-    made_with = {**(settings or {}), "batch": BATCH}
+    made_with = {**(settings or {}), "batch": batch}
     manifest = describe(program, problems, lm=lm, samples=1, seed=setting.seed, benchmark=folder, settings=made_with)
-    batches = [problems[start : start + BATCH] for start in range(0, len(problems), BATCH)]
+    batches = [problems[start : start + batch] for start in range(0, len(problems), batch)]
     with claimed(where):
         write_or_match(where, manifest)
         with RunLines(where / FILE) as lines:
-            left = [place for place, batch in enumerate(batches) if (batch[0].id, 0) not in lines.rows]
-            done = sum(len(batch) for place, batch in enumerate(batches) if place not in left)
+            left = [place for place, each in enumerate(batches) if (each[0].id, 0) not in lines.rows]
+            done = sum(len(each) for place, each in enumerate(batches) if place not in left)
             setting.say(f"{folder}: samples to calibrate on, {done} of {len(problems)} problems are there")
             for place in left:
                 # Whoever interrupts it need not wait for the batch: its engine is closed, which ends the run.
@@ -57,7 +58,7 @@ async def labelled(
                 lines.keep((batches[place][0].id, 0), {"gates": [[_row(sample) for sample in gate] for gate in found]})
                 done += len(batches[place])
                 setting.say(f"{folder}: {done}/{len(problems)}")
-            rows = [lines.rows[batch[0].id, 0]["gates"] for batch in batches]
+            rows = [lines.rows[each[0].id, 0]["gates"] for each in batches]
     return [[_sample(each) for row in rows for each in row[gate]] for gate in range(len(rows[0]))]
 
 

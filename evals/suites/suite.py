@@ -42,6 +42,8 @@ class Setting:
     """Runs side by side; None: as many as the engine takes."""
     data: Path | None = None
     """A file of problems in place of the suite's own, for suites that take one."""
+    small: str = ""
+    """The smaller model beside the measured one, for suites that take one."""
 
     def say(self, text: str) -> None:
         """A line of progress."""
@@ -63,14 +65,17 @@ class Suite:
     """What may be run alone."""
     takes_data: bool = False
     """Whether it can be of given problems."""
+    small: str = ""
+    """The smaller model beside the measured one, where no other is named; empty: it takes none."""
 
     async def make(self, setting: Setting) -> Findings:
         """The table, which is left in `results.json` of the folder, too, unless it is of some parts only.
 
-        Raises UnknownName for a part that is none, InputError for problems that it does not take, and while another
-        process makes the same.
+        Raises UnknownName for a part that is none, InputError for problems and models that it does not take, and while
+        another process makes the same.
         """
         self.check_data(setting.data)
+        self.check_small(setting.small, setting.model)
         for part in setting.parts:
             if part not in self.parts:
                 raise UnknownName.among(f"part of the suite {self.name}", part, self.parts)
@@ -91,9 +96,25 @@ class Suite:
             raise InputError(
                 f"--data has no meaning with the suite {self.name}",
                 why="its problems are its own: its goals are about them",
-                fix="leave it out, or take a suite that measures any problems: threads-prompted, or search-questions",
+                fix="leave it out, or take a suite that measures any problems: threads-prompted, speculation-prompted, "
+                "or search-questions",
             )
         read_problems(data)
+
+    def check_small(self, small: str, model: str) -> None:
+        """Raises InputError for a smaller model where the suite takes none, and for one that is the measured one."""
+        if small and not self.small:
+            raise InputError(
+                f"--small has no meaning with the suite {self.name}",
+                why="it measures one model, or has a small one of its own",
+                fix="leave it out, or take a suite of any two models: speculation-prompted",
+            )
+        if self.small and small == model:
+            raise InputError(
+                f"the small model and the measured one are both {model!r}",
+                why="what a smaller model saves is measured against a larger one",
+                fix="name a smaller model of the same family: --small",
+            )
 
     def to_json(self, setting: Setting, found: Findings) -> dict[str, Any]:
         """The findings as plain JSON, with what they were made with."""
@@ -101,6 +122,8 @@ class Suite:
         made_with |= {"limit": setting.limit, "seed": setting.seed}
         if setting.data is not None:
             made_with["data"] = str(setting.data)
+        if setting.small:
+            made_with["small"] = setting.small
         if setting.parts:
             made_with["parts"] = setting.parts
         return {**made_with, **found.to_json(), "out": str(setting.out)}

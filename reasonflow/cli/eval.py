@@ -52,12 +52,17 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A whole table: embedded, search, search-questions, threads or threads-prompted.",
+            help="A whole table: embedded, search, search-questions, speculation, speculation-prompted, threads or "
+            "threads-prompted.",
         ),
     ] = None,
     parts: Annotated[
         list[str] | None,
         typer.Option("--part", metavar="NAME", help="With --suite: run this part alone; repeat for more."),
+    ] = None,
+    small: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="With --suite speculation-prompted: the smaller model beside --model."),
     ] = None,
     benchmark: Benchmark = None,
     data: Data = None,
@@ -105,7 +110,8 @@ def evaluate(
     --suite measures several programs on several tasks and prints one table, with goals met or not met beside the
     figures. It takes --limit, --seed, --model, --concurrency, --out and --json, and goes on as an evaluation does.
     --part runs one part of it: several processes may share a folder so, and the suite without --part finds what they
-    made and prints the whole table. threads-prompted and search-questions are of any problems: they take --data, too.
+    made and prints the whole table. threads-prompted, search-questions and speculation-prompted are of any problems:
+    they take --data, too. speculation-prompted is of two models: --small names the other one.
 
     Examples:
 
@@ -142,6 +148,8 @@ def evaluate(
       reasonflow eval --suite search --limit 100 --json
 
       reasonflow eval --suite threads-prompted --data gsm8k.jsonl --model Qwen/Qwen3-8B --limit 200
+
+      reasonflow eval --suite speculation-prompted --data gsm8k.jsonl --model Qwen/Qwen3-4B --small Qwen/Qwen3-0.6B
     """
     if suite is not None:
         run_suite(
@@ -153,11 +161,14 @@ def evaluate(
             out=out,
             parts=parts,
             data=data,
+            small=small,
             as_json=as_json,
             concurrency=concurrency,
             verbose=verbose,
         )
         return
+    if small is not None:
+        raise InputError("--small is of a suite", fix="add --suite speculation-prompted, or leave --small out")
     if parts:
         raise InputError("--part is of a suite", fix="name the suite with --suite, or leave --part out")
     if program is None:

@@ -6,13 +6,18 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from reasonflow.cli.options import open_lm, runs_folder
 from reasonflow.errors import InputError
 
-TAKEN = frozenset({"suite", "model", "limit", "seed", "out", "parts", "data", "as_json", "concurrency", "verbose"})
+SHARE = 0.4
+"""Of a GPU's memory, for each of two engines: a quarter of what they leave is for whatever else the device holds."""
+TAKEN = frozenset(
+    {"suite", "model", "limit", "seed", "out", "parts", "data", "small", "as_json", "concurrency", "verbose"}
+)
 """Options of `reasonflow eval` that mean something to a suite."""
 
 WIDTH = 200
@@ -29,6 +34,7 @@ def run_suite(
     out: Path | None,
     parts: list[str] | None,
     data: Path | None,
+    small: str | None,
     as_json: bool,
     concurrency: int | None,
     verbose: bool,
@@ -45,19 +51,31 @@ def run_suite(
     refuse_others(context)
     suite.check_data(data)
     model = model if _given(context, "model") else suite.model
+    small = small or suite.small
+    suite.check_small(small, model)
     limit = limit or suite.limit
     setting = Setting(
-        open=partial(open_lm, verbose=verbose),
+        open=partial(open_lm, verbose=verbose, engine_options=beside_another() if suite.small else None),
         model=model,
         limit=limit,
         seed=seed,
-        out=out or default_folder(suite.name, limit, seed, "" if model == suite.model else model, data),
+        out=out
+        or default_folder(
+            suite.name,
+            limit,
+            seed,
+            "" if model == suite.model else model,
+            data,
+            "" if small == suite.small else small,
+        ),
         console=Console(stderr=True),
         parts=tuple(dict.fromkeys(parts or ())),
         concurrency=concurrency,
         data=data,
+        small=small,
     )
-    setting.say(f"suite {suite.name} with {model}: {limit} problems a task → {setting.out}")
+    beside = f" and {small}" if small else ""
+    setting.say(f"suite {suite.name} with {model}{beside}: {limit} problems a task → {setting.out}")
     try:
         found = anyio.run(suite.make, setting)
     except KeyboardInterrupt:
@@ -90,7 +108,16 @@ def _given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"  # newer versions of typer bring a click of their own
 
 
-def default_folder(suite: str, limit: int, seed: int, model: str = "", data: Path | None = None) -> Path:
-    """`runs/suite-NAME-LIMIT-SEED`, with model and problems behind it where they are not the suite's own."""
-    own = [*([model] if model else []), *([data.stem] if data else [])]
+def beside_another() -> dict[str, Any]:
+    """Options of an engine that leaves a second one its room: on a GPU one takes nearly all of it otherwise."""
+    from reasonflow.backends import facts
+
+    return {"gpu_memory_utilization": SHARE} if facts.device() == "cuda" else {}
+
+
+def default_folder(
+    suite: str, limit: int, seed: int, model: str = "", data: Path | None = None, small: str = ""
+) -> Path:
+    """`runs/suite-NAME-LIMIT-SEED`, with models and problems behind it where they are not the suite's own."""
+    own = [*([model] if model else []), *([small] if small else []), *([data.stem] if data else [])]
     return runs_folder("suite", suite, str(limit), str(seed), *own)

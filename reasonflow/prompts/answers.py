@@ -53,6 +53,12 @@ def extract_answer(text: str) -> Extracted:
     return _guess(text)
 
 
+def boxed_span(text: str) -> tuple[int, int] | None:
+    """Where the content of the last complete box stands, as (start, end); None without one."""
+    closed, _ = _boxes(text)
+    return None if closed is None else closed[1:]
+
+
 def _boxes(text: str) -> tuple[tuple[int, int, int] | None, int | None]:
     """The last filled box as (start, start of its content, its closing brace), and the last unclosed one's content."""
     last: tuple[int, int, int] | None = None

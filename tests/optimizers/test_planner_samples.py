@@ -11,9 +11,9 @@ import pytest
 
 import reasonflow as rf
 from reasonflow.errors import InputError
-from reasonflow.gates.scores import Measured, TokenProbability
+from reasonflow.gates.scores import Measured, Separability, TokenProbability
 from reasonflow.optimizers.gates import calibrate
-from reasonflow.optimizers.planner_samples import planner_samples
+from reasonflow.optimizers.planner_samples import planner_samples, samples_by_score
 from reasonflow.programs.speculative import AGENT, SMALL, SpeculativePlanner
 
 
@@ -83,3 +83,22 @@ def test_on_the_engine_samples_are_those_of_the_run(embedded_lm: dspy.LM) -> Non
         outs = [found(**row.inputs()) for row in rows]
     assert len(samples) == 4
     assert [out.source == SMALL for out in outs] == [sample.score == found.gate.threshold for sample in samples]
+
+
+def test_several_scores_are_of_the_same_answers() -> None:
+    found = planner(gate=rf.Gate(Separability(k=3)))
+    asked: list[str] = []
+
+    def twice(prompt: str, seed: int | None, index: int) -> Any:
+        asked.append(prompt)
+        return ({"7": 0.6, "8": 0.3, "9": 0.1},)
+
+    with dspy.context(lm=rf.scripted(twice, top_logprobs=20)):
+        short = Measured("short", lambda record: float(len(record.answer)))
+        by_score = samples_by_score(found, [Separability(k=3), TokenProbability(), short], exam(4, 1), right)
+    assert len(asked) == 4
+    assert [[sample.right for sample in samples] for samples in by_score] == [[False] * 4] * 3
+    assert [sample.score for sample in by_score[1]] == pytest.approx([0.6] * 4)
+    assert [sample.score for sample in by_score[2]] == [1.0] * 4
+    logs = [math.log(chance) for chance in (0.6, 0.3, 0.1)]
+    assert [sample.score for sample in by_score[0]] == pytest.approx([Separability(k=3).of_token(logs)] * 4)

@@ -9,10 +9,11 @@ import dspy
 import pytest
 
 import reasonflow as rf
-from reasonflow.errors import BackendError, InputError
+from reasonflow.errors import BackendError, BudgetExceeded, InputError
 from reasonflow.gates.gate import Calibration
-from reasonflow.gates.scores import Measured, Separability, TokenProbability
+from reasonflow.gates.scores import Measured, Separability, TokenProbability, VoteShare
 from reasonflow.programs.speculative import AGENT, SMALL, SpeculativePlanner
+from reasonflow.programs.voted_answers import VotedAnswers
 
 SURE, UNSURE = {"7": 0.97, "8": 0.02}, {"7": 0.5, "8": 0.45}
 
@@ -130,6 +131,71 @@ def test_each_asks_its_own_model() -> None:
         out = program(problem="What is 6 times 7?")
     assert out.source == AGENT
     assert (small.asked, large.asked) == (["small"], ["judge", "agent"])
+
+
+# A small program ------------------------------------------------------------------------------------------------------
+
+
+def thinking(*chances: float) -> tuple[Any, ...]:
+    """A solution whose every word is unsure, but for its answer, whose tokens have these chances."""
+    other = [{str(place + 1): chance, "0": (1 - chance) / 2} for place, chance in enumerate(chances)]
+    return ({" So": 0.3, " Or": 0.2}, " it is \\boxed{", *other, "} dollars.")
+
+
+def reasoner(**config: Any) -> rf.ChainOfThought:
+    return rf.ChainOfThought(config={"logprobs": 1, "temperature": 0.0, **config})
+
+
+class Thinkers(Models):
+    """The small one is told by its language model, as it has no prompt of its own."""
+
+    def __init__(self, small: Any, **says: Any) -> None:
+        super().__init__(**says)
+        script = (lambda *_: small) if isinstance(small, tuple) else small
+        self.lm = rf.scripted(script, model="tiny", top_logprobs=20)
+
+
+def test_a_small_program_is_scored_by_the_tokens_of_its_answer_alone() -> None:
+    for chances, source in (((0.95, 0.96), SMALL), ((0.95, 0.5), AGENT)):
+        models = Thinkers(thinking(*chances))
+        out = run(models, planner(small=models.lm, small_program=reasoner()))
+        assert (out.answer, out.source) == ({SMALL: "12", AGENT: "42"}[source], source)
+        assert models.asked == (["judge"] if source == SMALL else ["judge", "agent"])
+
+
+def test_a_small_program_without_a_box_is_not_scored() -> None:
+    models = Thinkers("The answer is 12.")
+    out = run(models, planner(gate=rf.Gate(TokenProbability(), 0.0), small=models.lm, small_program=reasoner()))
+    assert out.source == AGENT
+    assert any("not scored" in note for note in out.run.notes)
+
+
+@pytest.mark.parametrize(("need", "source"), [(0.75, SMALL), (0.8, AGENT)])
+def test_a_vote_is_scored_by_what_its_samples_answer(need: float, source: str) -> None:
+    models = Thinkers(lambda prompt, seed, index: rf"\boxed{{{7 if index else '8.50'}}}")
+    votes = VotedAnswers(n=4)
+    out = run(models, planner(gate=rf.Gate(VoteShare(), need), small=models.lm, small_program=votes))
+    assert (out.answer, out.source) == ("7" if source == SMALL else "42", source)
+    assert "answers" not in out
+
+
+def test_a_run_that_is_cut_short_returns_no_answer_that_its_gate_has_refused() -> None:
+    models = Thinkers(thinking(0.5, 0.5))
+    program = planner(small=models.lm, small_program=reasoner(), judge=False)
+    program.budget = rf.Budget(seconds=0.5)
+    with pytest.raises(BudgetExceeded):
+        run(models, program, latency=5.0)
+
+
+def test_a_small_program_has_its_own_settings_and_asks_a_model() -> None:
+    class Silent(rf.Program):
+        def plan(self, problem: Any) -> Any:
+            return rf.answer(problem)
+
+    with pytest.raises(InputError, match="both a small program and a config"):
+        planner(small_program=reasoner(), config={"max_tokens": 5})
+    with pytest.raises(InputError, match="Silent asks no model"):
+        planner(small_program=Silent())
 
 
 # Hedging --------------------------------------------------------------------------------------------------------------

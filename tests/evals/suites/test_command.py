@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import reasonflow as rf
+from reasonflow.backends import facts
 from reasonflow.cli import suite as command
 from reasonflow.cli.main import main
 from reasonflow.evals.benchmarks import load
@@ -69,6 +70,9 @@ def test_json_is_one_object_and_the_table_comes_from_the_same_folder(
         (["--suite", "threads", "--data", "some.jsonl"], "take a suite that measures any problems: threads-prompted"),
         (["--suite", "threads-prompted", "--data", "none.jsonl"], "there is no file none.jsonl"),
         (["--suite", "embedded", "--part", "bredth"], "did you mean 'breadth'"),
+        (["--suite", "embedded", "--small", "a"], "--small has no meaning with the suite embedded"),
+        (["--suite", "speculation-prompted", "--small", "a", "--model", "a"], "are both 'a'"),
+        (["pdr", "--small", "a"], "--small is of a suite"),
         (["pdr", "--part", "breadth"], "--part is of a suite"),
         ([], "there is no program to evaluate"),
         (["--limit", "3"], "there is no program to evaluate"),
@@ -108,3 +112,12 @@ def test_another_model_has_another_folder() -> None:
     assert command.default_folder("embedded", 40, 0, "models/try 7/") == Path("runs/suite-embedded-40-0-try_7")
     given = command.default_folder("threads-prompted", 40, 0, "a/b", Path("data/gsm8k.jsonl"))
     assert given == Path("runs/suite-threads-prompted-40-0-b-gsm8k")
+    two = command.default_folder("speculation-prompted", 40, 0, "a/b", None, "a/c")
+    assert two == Path("runs/suite-speculation-prompted-40-0-b-c")
+
+
+def test_two_engines_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "device", lambda: "cuda")
+    assert 0 < command.beside_another()["gpu_memory_utilization"] < 0.5
+    monkeypatch.setattr(facts, "device", lambda: "cpu")
+    assert command.beside_another() == {}
