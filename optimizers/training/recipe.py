@@ -92,7 +92,11 @@ RECIPES: Mapping[str, Recipe] = {
     "embedded-draft": Recipe(
         model=Shape(layers=6, hidden=128, heads=4, kv_heads=2, ffn=256, vocabulary=_VOCABULARY),
         curriculum=f"{_CURRICULUM}:DRAFT",
-        stages=(Train("grow", 60_000_000), Train("draft", 240_000_000, evened=0.5)),
+        stages=(
+            Train("grow", 60_000_000),
+            Train("at once", 300_000_000),
+            Train("draft", 500_000_000, evened=1.0),
+        ),
         lr=2e-3,
         decay=0.5,
     ),

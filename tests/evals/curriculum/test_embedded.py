@@ -16,7 +16,7 @@ pytest.importorskip("tokenizers")
 from random import Random
 
 from reasonflow.errors import InputError
-from reasonflow.evals.curriculum.embedded import DRAFT, DRAFTED_KINDS, EMBEDDED, PLAIN, STAGES
+from reasonflow.evals.curriculum.embedded import DRAFT, EMBEDDED, PLAIN, STAGES, TWIN_STAGES
 from reasonflow.evals.curriculum.instructions import PARAPHRASES
 from reasonflow.evals.curriculum.vocabulary import END_OF_TURN, SIZE
 from reasonflow.evals.tasks.problems import item, parse_source
@@ -41,16 +41,17 @@ def test_another_seed_gives_other_examples_and_the_same_one_the_same() -> None:
     assert first == again != other
 
 
-def test_the_twin_answers_at_once_unless_it_is_told_to_write_a_solution() -> None:
+@pytest.mark.parametrize("stage", TWIN_STAGES)
+def test_the_twin_answers_at_once_unless_it_is_told_to_write_a_solution(stage: str) -> None:
     found = Counter[str]()
-    for example in islice(DRAFT.examples("draft", 0), 300):
+    for example in islice(DRAFT.examples(stage, 0), 300):
         tokens, start = list(example.tokens), example.learned[0][0]
         asked, answered = DRAFT.decode(tokens[:start]), DRAFT.decode(tokens[start:-1])
         told = any(wording in asked for wording in PARAPHRASES["solve"])
         at_once = answered.removeprefix("\\boxed{").removesuffix("}").isdigit() or "[[ ## answer ## ]]" in answered
         assert told != at_once
         found["planner" if answered.isdigit() else "at once" if at_once else "lines"] += 1
-    assert all(abs(found[kind] / 300 - share) < 0.1 for kind, share in DRAFTED_KINDS.items())
+    assert all(abs(found[kind] / 300 - share) < 0.1 for kind, share in TWIN_STAGES[stage].items())
 
 
 def test_half_of_the_first_solutions_name_their_operands() -> None:
@@ -62,7 +63,7 @@ def test_half_of_the_first_solutions_name_their_operands() -> None:
 
 
 def test_unknown_stages_are_refused() -> None:
-    with pytest.raises(InputError, match="grow, solve, refine, draft"):
+    with pytest.raises(InputError, match="grow, solve, refine, at once, draft"):
         next(EMBEDDED.examples("solves", 0))
 
 
