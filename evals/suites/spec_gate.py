@@ -34,7 +34,6 @@ from reasonflow.programs.speculative import SpeculativePlanner
 from reasonflow.runtime.engines import model_behind
 
 FOLDER = "gate/samples"
-TWIN = "embedded-draft"
 SOURCE = "graphmath:tools,seed=3"
 """Other problems than any that a planner is calibrated or tested on."""
 SAMPLES = 1_500
@@ -78,7 +77,7 @@ async def measure(setting: Setting) -> Findings:
 
 async def _samples(setting: Setting) -> list[Sample]:
     """What the twin answers at once."""
-    twin = setting.open(TWIN)
+    twin = setting.open(setting.small)
     try:
         (samples,) = await labelled(
             setting,

@@ -11,7 +11,6 @@ from reasonflow.evals.suites.findings import Findings, Goal
 from reasonflow.evals.suites.scaling_contest import Contest, hold
 from reasonflow.evals.suites.suite import Setting
 
-TWIN = "embedded-draft"
 TASK = "graphmath:mid"
 OTHERS = f"{TASK},seed=1"
 """What gates are calibrated on."""
@@ -38,7 +37,7 @@ GOALS = (
 
 async def measure(setting: Setting) -> Findings:
     """Its rows, goals and figures."""
-    twin, lm = setting.open(TWIN), setting.open(setting.model)
+    twin, lm = setting.open(setting.small), setting.open(setting.model)
     contest = Contest(
         draft=twin,
         target=lm,

@@ -32,4 +32,4 @@ async def run(setting: Setting) -> Findings:
     )
 
 
-SUITE = Suite(name="speculation", model="embedded", limit=200, run=run, parts=tuple(MAKERS))
+SUITE = Suite(name="speculation", model="embedded", small="embedded-draft", limit=200, run=run, parts=tuple(MAKERS))

@@ -16,7 +16,6 @@ from reasonflow.programs.speculative_actions import ActionsAhead
 from reasonflow.runtime.engines import model_behind
 
 TASK = "graphmath:tools"
-TWIN = "embedded-draft"
 SIGNATURE = "problem -> answer"
 STEPS = 12
 """Of the agent: no problem of the mix takes so many."""
@@ -51,7 +50,7 @@ class Agent(rf.Program):
 
 def open_both(setting: Setting) -> tuple[dspy.LM, dspy.LM]:
     """The small and the large language model, greedy."""
-    small, large = setting.open(TWIN), setting.open(setting.model)
+    small, large = setting.open(setting.small), setting.open(setting.model)
     return small.copy(**GREEDY), large.copy(**GREEDY)
 
 

@@ -29,8 +29,11 @@ def made(part: str, out: Path, scripts: Mapping[str, Any], limit: int, **options
 def made_with(part: str, out: Path, opened: Callable[[str], dspy.LM], limit: int) -> Findings:
     """The same over given language models."""
     console = Console(file=StringIO())
-    setting = Setting(open=opened, model="m", limit=limit, seed=1, out=out, console=console, parts=(part,))
-    return anyio.run(find("speculation").make, setting)
+    suite = find("speculation")
+    setting = Setting(
+        open=opened, model="m", small=suite.small, limit=limit, seed=1, out=out, console=console, parts=(part,)
+    )
+    return anyio.run(suite.make, setting)
 
 
 def never(prompt: str, seed: int | None, index: int) -> Any:

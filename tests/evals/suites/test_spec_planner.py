@@ -19,11 +19,11 @@ from reasonflow.evals.suites import low_load, planner_gate, spec_actions, spec_p
 from reasonflow.evals.suites.findings import Findings
 from reasonflow.evals.suites.speculation import SUITE
 from reasonflow.evals.suites.suite import Setting
-from reasonflow.evals.suites.tool_agent import TWIN
 from reasonflow.evals.tasks.tools import calculate
 from tests.evals.suites.tool_player import Player, items
 
 LIMIT, JUDGED = 6, 60
+TWIN = SUITE.small
 
 
 def never(prompt: str, seed: int | None, index: int) -> Any:
@@ -39,7 +39,15 @@ def made(out: Path, part: str, small: Any, large: Any, *, delay_s: float = 0.0) 
         return rf.scripted(large, model=name, top_logprobs=20, window=32_768, latency=delay_s)
 
     setting = Setting(
-        open=opened, model="m", limit=LIMIT, seed=0, out=out, console=Console(quiet=True), concurrency=4, parts=(part,)
+        open=opened,
+        model="m",
+        limit=LIMIT,
+        seed=0,
+        out=out,
+        console=Console(quiet=True),
+        concurrency=4,
+        parts=(part,),
+        small=TWIN,
     )
     return anyio_run(SUITE.make, setting)
 
