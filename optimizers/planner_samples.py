@@ -11,6 +11,7 @@ import dspy
 
 import reasonflow as rf
 from reasonflow.optimizers.gates import Sample
+from reasonflow.optimizers.uncut import check_uncut
 from reasonflow.programs.quick import quick
 from reasonflow.programs.speculative import SpeculativePlanner
 from reasonflow.runtime.values import Record
@@ -25,11 +26,12 @@ def planner_samples(
     those alone that the judge lets through: give examples of that kind, and none that the planner is tested on.
 
     metric: as DSPy has it; what is true of its value is right. An example without an answer or a score counts as never
-    accepted.
+    accepted. Raises BudgetExceeded where a surrounding budget does not last for all of them.
     """
-    found = _Asked(planner, len(examples))(rows=[dict(example.inputs()) for example in examples]).found
+    asked = _Asked(planner, len(examples))(rows=[dict(example.inputs()) for example in examples])
+    check_uncut(asked)
     samples = []
-    for example, told in zip(examples, found, strict=True):
+    for example, told in zip(examples, asked.found, strict=True):
         answer, score = told or (None, math.nan)
         right = answer is not None and bool(metric(example, dspy.Prediction(**answer)))
         samples.append(Sample(score, right))

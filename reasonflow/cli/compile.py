@@ -173,7 +173,7 @@ def _problems(benchmark: str | None, data: Path | None, limit: int | None) -> tu
 
 def _size(program: Program, problems: list[Problem], budget: Budget) -> int:
     """So many problems that the budget pays for several evaluations."""
-    from reasonflow.optimizers.compiling import look_ahead
+    from reasonflow.optimizers.topology.outlook import look_ahead
 
     if budget.calls is None:
         return 2 * _FEWEST
