@@ -62,9 +62,9 @@ def calibrate(
     return _found(gate, _loosest(gate, scored, alpha, delta), samples, "simultaneous bound", model, alpha, delta)
 
 
-def shut(gate: Gate, samples: Sequence[Sample], *, alpha: float, delta: float, model: str = "") -> Calibration:
-    """Set the gate so that nothing passes: what is left where the samples are too few to promise anything."""
-    return _found(gate, None, samples, "too few samples", model, alpha, delta)
+def shut(gate: Gate, samples: Sequence[Sample] = (), *, model: str = "") -> Calibration:
+    """Set the gate so that nothing passes: what is left where samples are too few to promise anything."""
+    return _found(gate, None, samples, "shut", model)
 
 
 def within_takeover(gate: Gate, samples: Sequence[Sample], takeover: float, *, model: str = "") -> Calibration:

@@ -100,7 +100,7 @@ def _set(each: Labelled, alpha: float, delta: float) -> dict[str, Any]:
     scored = sum(not math.isnan(score) for score, _ in each.samples)
     least = fewest(alpha, delta)
     if scored < least:
-        found: Calibration = shut(each.gate, each.samples, alpha=alpha, delta=delta, model=each.model)
+        found: Calibration = shut(each.gate, each.samples, model=each.model)
         said = f"{scored} scored samples, {least} needed: nothing passes"
     else:
         found = calibrate(each.gate, each.samples, alpha=alpha, delta=delta, model=each.model)
