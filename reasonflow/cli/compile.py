@@ -13,6 +13,7 @@ from reasonflow.cli.artifacts import is_artifact, open_artifact
 from reasonflow.cli.options import LOCAL, build, open_lm, runs_folder
 from reasonflow.cli.shared_options import (
     PROGRAMS,
+    Allow,
     ApiKeyEnv,
     Data,
     Engine,
@@ -87,6 +88,7 @@ def compile_program(
     api_key_env: ApiKeyEnv = None,
     seed: Seed = 0,
     settings: Settings = None,
+    allow: Allow = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Record and artifact; the same command goes on there.")
     ] = None,
@@ -132,7 +134,7 @@ def compile_program(
     signature = signature_of(problems[0])
     made: Any
     if is_artifact(program):
-        made = open_artifact(program, signature, settings=settings or ())
+        made = open_artifact(program, signature, settings=settings or (), allow=allow or ())
     else:
         made = build(program, signature, settings or ())
     if limit is None:
