@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ import dspy
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.language.program import Program
 from reasonflow.optimizers.front import Objective
-from reasonflow.optimizers.topology.tuning import Step
 from reasonflow.optimizers.trial_runs import Metric
 from reasonflow.plan.budget import Budget
 
@@ -41,9 +41,14 @@ class Request:
     folder: Path | None
     lm: dspy.LM
     concurrency: int
-    on_step: Callable[[Step], None] | None
-    say: Callable[[str], None]
-    """A line for people."""
+    on_step: Callable[[Any], None] | None
+    shown: bool
+    """Whether people watch."""
+
+    def say(self, text: str) -> None:
+        """A line for people, where there are any."""
+        if self.shown:
+            print(text, file=sys.stderr, flush=True)
 
 
 def phases_of(optimize: Sequence[str]) -> tuple[str, ...]:

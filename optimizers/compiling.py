@@ -32,7 +32,6 @@ from reasonflow.optimizers.topology import racing
 from reasonflow.optimizers.topology.outlook import look_ahead, settings_of
 from reasonflow.optimizers.topology.phase import TopologyPhase
 from reasonflow.optimizers.topology.space import space_of
-from reasonflow.optimizers.topology.tuning import Step
 from reasonflow.optimizers.trial_record import recorded
 from reasonflow.optimizers.trial_runs import Metric
 from reasonflow.plan.budget import Budget
@@ -65,7 +64,7 @@ def compile(
     out: str | Path | None = None,
     lm: dspy.LM | None = None,
     concurrency: int | None = None,
-    on_step: Callable[[Step], None] | None = None,
+    on_step: Callable[[Any], None] | None = None,
     show_progress: bool | None = None,
 ) -> Program:
     """A copy of the program, made better phase by phase: its prompts, then its topology, then its gates.
@@ -91,7 +90,8 @@ def compile(
     seed: of the search and of every run. All trials meet an example with the same seed.
     out: a folder to record in. The same call goes on there where it stopped, however it was stopped: no trial is
         repeated and no finished call is made again. The best program so far is in it as an artifact.
-    on_step: told after every block of examples. show_progress: a line for it on stderr; None: where that is a terminal.
+    on_step: told after every block of examples, and after every prompt that was tried. show_progress: a line for it on
+        stderr; None: where that is a terminal.
     Raises InputError before anything is spent: for nothing to tune, empty or equal examples, too few for the gates, a
     metric that raises or gives no number, a budget below one evaluation; after the first block for a metric that is
     constant. Raises BudgetExceeded where no setting could be measured whole, or gates could not be calibrated.
@@ -117,7 +117,7 @@ def compile(
         lm=lm,
         concurrency=concurrency or _in_flight(lm),
         on_step=on_step,
-        say=_to_stderr if shown else _to_nobody,
+        shown=shown,
     )
     compiled: Program = _wait_for(_prepared(asked).run)
     return compiled
@@ -286,14 +286,6 @@ class _Compile:
 def _in_flight(lm: dspy.LM) -> int:
     runtime = runtime_behind(lm)
     return _CONCURRENCY if runtime is None else max(1, runtime.backend.max_running)
-
-
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _to_nobody(text: str) -> None:
-    """No one is watching."""
 
 
 def _wait_for(work: Callable[[], Any]) -> Any:

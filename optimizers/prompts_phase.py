@@ -55,6 +55,10 @@ class PromptsPhase:
             budget=ledger.budget,
             seed=asked.seed,
             out=None if asked.folder is None else asked.folder / self.name,
+            lm=asked.lm,
+            concurrency=asked.concurrency,
+            on_step=asked.on_step,
+            show_progress=asked.shown,
         )
         report = json.loads(json.dumps(dict(tuned.compile_report or {}), default=str))
         found = {"state": prompts_of(tuned), "report": report}
