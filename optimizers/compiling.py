@@ -231,7 +231,9 @@ class _Compile:
         asked, record = self.asked, shop.record
         found = {phase.name: phase.report() for phase in self.ran}
         spent = {name: asdict(record.spent(shop.price, name)) for name in asked.optimize}
+        alone = asked.optimize == ("prompts",)
         return {
+            **(found.get("prompts", {}) if alone else {}),
             **self._about(),
             "data": self.data.to_json(),
             "used": self.data.used,
@@ -241,7 +243,7 @@ class _Compile:
             "shares": {name: self.shares.promised(name).limits for name in asked.optimize},
             "spent": {**asdict(record.spent(shop.price)), "seconds": round(record.seconds(), 3)},
             "spent_by": spent,
-            **({"prompts": found["prompts"]} if "prompts" in found else {}),
+            **({"prompts": found["prompts"]} if "prompts" in found and not alone else {}),
             **found.get("topology", {}),
             **found.get("gates", {}),
             "artifact": self.artifact,

@@ -262,6 +262,8 @@ def _size(program: Program, problems: list[Problem], budget: Budget, phases: Seq
     if budget.calls is not None:
         typical = look_ahead(program, _examples(problems[:1]), budget).typical
         measured = max(_FEWEST, min(_MOST, budget.calls // (_EVALUATIONS * typical)))
+    if "prompts" in phases:  # as many to learn from
+        measured *= 2
     return round(measured / (1 - ASIDE)) if "gates" in phases else measured
 
 
