@@ -11,6 +11,7 @@ import dspy
 
 from reasonflow.errors import InputError
 from reasonflow.language.program import Program, predictors_of
+from reasonflow.optimizers.gate_samples import provisional
 from reasonflow.optimizers.phase import Workshop
 from reasonflow.optimizers.trial_record import PROMPTS
 from reasonflow.runtime.ledger import Amount, Ledger
@@ -46,7 +47,7 @@ class PromptsPhase:
     def _tuned(self, program: Program, shop: Workshop, ledger: Ledger) -> dict[str, Any]:
         asked, data = shop.asked, shop.data
         tuned = self._tune(
-            program,
+            provisional(program) if "gates" in asked.optimize else program,
             list(data.learn),
             asked.metric,
             valset=list(data.measured),
