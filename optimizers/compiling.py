@@ -194,7 +194,7 @@ class _Compile:
     def _phases(self, trusted: bool, shop: Workshop) -> list[Phase]:
         found: dict[str, Phase] = {
             "topology": TopologyPhase(trusted=trusted, keep=lambda best: self._keep(self._reported(best, shop))),
-            "gates": GatesPhase(),
+            "gates": GatesPhase(trusted=trusted),
         }
         if self.tune is not None:
             found["prompts"] = PromptsPhase(self.tune)

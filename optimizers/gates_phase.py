@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,9 @@ class GatesPhase:
 
     name = "gates"
 
-    def __init__(self) -> None:
+    def __init__(self, *, trusted: bool) -> None:
+        """trusted: the metric was seen to tell answers apart."""
+        self.trusted = trusted
         self._found: dict[str, Any] = {}
 
     async def run(self, program: Program, shop: Workshop, ledger: Ledger) -> Program:
@@ -50,6 +52,8 @@ class GatesPhase:
 
     async def _calibrated(self, program: Program, shop: Workshop, ledger: Ledger, key: str) -> dict[str, Any]:
         asked, found = shop.asked, await _labelled(program, shop, ledger, key)
+        if not self.trusted:
+            _check_varied(found)
         report = []
         for each in found:
             told = _set(each, asked.alpha, asked.delta)
@@ -122,6 +126,17 @@ def _set(each: Labelled, alpha: float, delta: float) -> dict[str, Any]:
         "digest": found.digest,
         "said": said,
     }
+
+
+def _check_varied(found: Sequence[Labelled]) -> None:
+    """Raises InputError for a metric that says the same of all samples, and was not seen to say anything else."""
+    labels = [right for each in found for _, right in each.samples]
+    if len(labels) > 1 and len(set(labels)) == 1:
+        raise InputError(
+            f"the metric found each of the {len(labels)} samples {'right' if labels[0] else 'wrong'}",
+            why="a metric that is constant says nothing of what a gate should let pass",
+            fix="check the metric, and that the examples are neither all too easy nor all too hard for this model",
+        )
 
 
 def check_gates(program: Program) -> None:

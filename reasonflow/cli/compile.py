@@ -125,6 +125,7 @@ def compile_program(
     from reasonflow.evals.dataset import signature_of
     from reasonflow.evals.grading import Grader
     from reasonflow.optimizers.compiling import compile as compile_with
+    from reasonflow.optimizers.gates import fewest
     from reasonflow.plan.budget import Budget
 
     limits = Budget.parse(budget)
@@ -138,7 +139,7 @@ def compile_program(
     else:
         made = build(program, signature, settings or ())
     if limit is None:
-        problems = problems[: _size(made, problems, limits, phases)]
+        problems = problems[: _size(made, problems, limits, phases, fewest(alpha, delta))]
     folder = out or runs_folder("compile", program.removesuffix(".json"), name, model, str(seed))
     lm = open_lm(
         model,
@@ -251,20 +252,25 @@ def _problems(benchmark: str | None, data: Path | None, limit: int) -> tuple[lis
     return found, "-".join(word for word in (name, None if data is None else data.stem) if word is not None)
 
 
-def _size(program: Program, problems: list[Problem], budget: Budget, phases: Sequence[str]) -> int:
-    """So many problems that the budget pays for several evaluations of what the search measures on."""
+def _size(program: Program, problems: list[Problem], budget: Budget, phases: Sequence[str], least: int) -> int:
+    """So many problems that the budget pays for several evaluations of what is measured on, and for the gates.
+
+    least: examples that a gate takes.
+    """
     from reasonflow.optimizers.compile_division import ASIDE
+    from reasonflow.optimizers.gate_samples import calls_each
     from reasonflow.optimizers.topology.outlook import look_ahead
 
+    calls, gates = budget.calls, "gates" in phases
     if "topology" not in phases:
-        return len(problems)
+        return max(least, calls // calls_each(program)) if calls is not None and phases == ("gates",) else len(problems)
     measured = 2 * _FEWEST
-    if budget.calls is not None:
+    if calls is not None:
         typical = look_ahead(program, _examples(problems[:1]), budget).typical
-        measured = max(_FEWEST, min(_MOST, budget.calls // (_EVALUATIONS * typical)))
+        measured = max(_FEWEST, min(_MOST, calls // (_EVALUATIONS * typical)))
     if "prompts" in phases:  # as many to learn from
         measured *= 2
-    return round(measured / (1 - ASIDE)) if "gates" in phases else measured
+    return max(round(measured / (1 - ASIDE)), round(least / ASIDE) + 1) if gates else measured
 
 
 def _show(compiled: Program, folder: Path, as_json: bool) -> None:

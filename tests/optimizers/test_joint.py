@@ -127,6 +127,39 @@ def test_a_planner_and_its_judge() -> None:
         made.front
 
 
+def test_each_gate_of_asynchronous_scaling_is_calibrated_on_its_turn() -> None:
+    def draft(prompt: str, seed: int, index: int) -> Any:
+        number, written = int(re.findall(r"What is (\d+)", prompt)[-1]), prompt.rpartition("What is ")[2]
+        if "|" not in written:
+            return ({"yes": 0.99, "no": 0.01}, " | and so on and on")
+        wrong = number % 4 == 0
+        sure: dict[str, float] = {"yes": 0.5, "no": 0.3} if wrong else {"yes": 0.99, "no": 0.01}
+        return (sure, rf" \boxed{{{number + wrong}}}")
+
+    gates = [rf.Gate(TokenProbability()), rf.Gate(TokenProbability())]
+    program = rf.AsyncScaling("problem -> answer", gates, n=2, turns=4, chunk=4, scoring="draft")
+    lm = rf.scripted(draft, model="small", top_logprobs=20)
+    budget = rf.Budget(calls=4 * 120)
+    made: Any = rf.compile(program, examples(120), rf.math_equal, lm=lm, optimize=("gates",), budget=budget)
+    assert [told["gate"] for told in made.compile_report["gates"]] == ["gate[0]", "gate[1]"]
+    assert [gate.calibration.acceptance for gate in made.gates] == [0.0, 0.75]
+    assert made.compile_report["spent"]["calls"] == 2 * 120, "two chunks of one sample an example"
+    assert gates[0].calibration is None, "the given program is left as it is"
+
+
+def test_a_constant_metric_calibrates_nothing() -> None:
+    for given in (0.0, 1.0):
+        with pytest.raises(InputError, match=r"each of the 90 samples (right|wrong)"):
+            rf.compile(
+                Guarded(rf.Choice(2)),
+                examples(90),
+                lambda example, prediction, given=given: given,
+                lm=rf.scripted(answering(0.5, [])),
+                optimize=("gates",),
+                budget=PLENTY,
+            )
+
+
 def test_a_gate_that_is_hardly_asked_lets_nothing_pass() -> None:
     class Seldom(Guarded):
         def kept(self, drafts: Any) -> bool:
