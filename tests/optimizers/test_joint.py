@@ -96,14 +96,23 @@ def test_what_passes_is_wrong_as_rarely_as_promised() -> None:
     assert sum(not right for right in passed) <= 0.15 * len(passed)
 
 
+class Particular(Guarded):
+    """Its gate is told which model its samples come from."""
+
+    def kept(self, drafts: Any) -> bool:
+        return self.gate.decide([draft["answer"] for draft in drafts], model="this").accepted
+
+
 def test_a_gate_that_was_calibrated_on_another_model_does_not_stop_the_search_and_is_calibrated_anew() -> None:
-    program = Guarded(threshold=0.5)
+    program = Particular(threshold=0.5)
     calibrate(program.gate, [Sample(1.0, True)] * 40, model="another", **LOOSE)
     before = program.gate.calibration
     made = joint(program)
     assert program.gate.calibration is before
-    assert made.gate.calibration.samples == 30
+    assert (made.gate.calibration.samples, made.gate.calibration.model) == (30, "this")
     assert made.compile_report["spent_by"]["gates"]["calls"] >= 30
+    with dspy.context(lm=rf.scripted(answering(0.5, []))), pytest.raises(rf.ReasonFlowError, match="another model"):
+        program(problem="What is 1?")
 
 
 def test_a_planner_and_its_judge() -> None:
