@@ -78,8 +78,8 @@ def compile_program(
     optimize: Annotated[
         str, typer.Option(help="What to make better: topology, gates, prompts, or several, as topology,gates.")
     ] = "topology",
-    alpha: Annotated[float, typer.Option(help="Of what a gate lets pass, at most this share is wrong.")] = 0.1,
-    delta: Annotated[float, typer.Option(help="Chance that a gate's calibration does not hold --alpha.")] = 0.1,
+    alpha: Annotated[float, typer.Option(help="Errors among what a gate accepts, at most.")] = 0.1,
+    delta: Annotated[float, typer.Option(help="Chance that there are more.")] = 0.1,
     objective: Annotated[
         str, typer.Option(help="accuracy; or sequential or total: the fewest tokens of what is not told apart from it.")
     ] = "accuracy",
