@@ -21,10 +21,13 @@ from reasonflow.optimizers.gates import Sample
 from reasonflow.optimizers.planner_samples import planner_samples
 from reasonflow.optimizers.scaling_samples import scaling_samples
 from reasonflow.optimizers.trial_runs import Metric, repeats, score_of
-from reasonflow.optimizers.uncut import check_uncut
+from reasonflow.optimizers.uncut import cut_by_a_budget, cut_short
+from reasonflow.plan.budget import Budget
 from reasonflow.programs.async_scaling import AsyncScaling
 from reasonflow.programs.speculative import SpeculativePlanner
+from reasonflow.runtime.ambient import surrounded
 from reasonflow.runtime.seeds import sample_seed
+from reasonflow.runtime.spending import Spending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +163,7 @@ async def _heard(
 ) -> list[_Heard]:
     """A run of each example, in order."""
     found: list[_Heard | None] = [None] * len(examples)
-    jobs = iter(range(len(examples)))
+    jobs, spending = iter(range(len(examples))), Spending(Budget(), {"calls": calls_each(program)})
     stopped: list[Exception] = []
     async with anyio.create_task_group() as group:
 
@@ -168,7 +171,7 @@ async def _heard(
             for place in jobs:  # shared: every worker takes the next one
                 try:
                     own = lm.copy(seed=sample_seed(seed, "gates", (place, 0)))
-                    found[place] = await _run(program, examples[place], metric, own)
+                    found[place] = await _run(program, examples[place], metric, own, spending)
                 except Exception as error:  # kept aside, since a task group would wrap it
                     stopped.append(error)
                     group.cancel_scope.cancel()
@@ -181,18 +184,25 @@ async def _heard(
     return [each for each in found if each is not None]
 
 
-async def _run(program: Program, example: dspy.Example, metric: Metric, lm: dspy.LM) -> _Heard:
+async def _run(program: Program, example: dspy.Example, metric: Metric, lm: dspy.LM, spending: Spending) -> _Heard:
+    """Raises BudgetExceeded where it was the shared budget that cut it: a budget of the program's own is part of it."""
     copied, gates = _opened(program)
-    right = False
-    try:
-        with dspy.context(lm=lm, disable_history=True):
-            prediction = await copied.acall(**example.inputs().toDict())
-    except Exception as error:  # a program may raise anything; a run without a result is a wrong one
-        if repeats(error) or isinstance(error, BudgetExceeded):
-            raise
-    else:
-        check_uncut(prediction)
-        right = await _is_right(metric, example, prediction)
+    right, cut = False, ""
+    async with spending.run() as ledger:
+        if ledger is None:
+            raise cut_short("it has no room for another run")
+        try:
+            with surrounded(ledger=ledger), dspy.context(lm=lm, disable_history=True):
+                prediction = await copied.acall(**example.inputs().toDict())
+        except Exception as error:  # a program may raise anything; a run without a result is a wrong one
+            if repeats(error):
+                raise
+            cut = str(error) if isinstance(error, BudgetExceeded) else ""
+        else:
+            cut = cut_by_a_budget(prediction)
+            right = await _is_right(metric, example, prediction)
+        if cut and spending.is_to_blame(ledger, program.budget or Budget()):
+            raise cut_short(cut)
     return _Heard({name: gate.heard for name, gate in gates.items()}, right)
 
 

@@ -243,6 +243,15 @@ def test_a_budget_in_tokens_that_ends_at_the_gates_says_so_and_a_larger_one_goes
     assert made.compile_report["spent"]["total"] >= whole.compile_report["spent"]["total"]
 
 
+def test_a_budget_of_the_programs_own_is_part_of_the_program() -> None:
+    program = Guarded(rf.Choice(4), threshold=0.5)
+    program.budget = rf.Budget(calls=4)
+    made = joint(program, optimize=("gates",), budget=rf.Budget(calls=500))
+    [told] = made.compile_report["gates"]
+    assert told["samples"] == 90
+    assert made.compile_report["spent"]["calls"] <= 4 * 90
+
+
 # The artifact and the record -----------------------------------------------------------------------------------------
 
 
