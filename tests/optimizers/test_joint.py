@@ -62,8 +62,6 @@ def test_gates_are_calibrated_on_examples_that_no_trial_has_seen() -> None:
         seen.add(example.problem)
         return bool(rf.math_equal(example, prediction))
 
-    searched = joint(optimize=("topology",), count=60)
-    assert searched.compile_report["data"]["measured"]["examples"] == 60
     lm = rf.scripted(answering(0.55, []), max_tokens=32)
     made = rf.compile(Guarded(threshold=0.5), examples(90), metric, lm=lm, optimize=BOTH, budget=PLENTY, **LOOSE)
     report = made.compile_report
@@ -78,21 +76,20 @@ def test_gates_are_calibrated_on_examples_that_no_trial_has_seen() -> None:
 
 def test_the_threshold_is_of_the_setting_that_was_chosen() -> None:
     """Two samples agree by chance far more often than eight: a share that is enough of eight is not of two."""
-    narrow = joint(Guarded(rf.Choice(2), threshold=0.9), optimize=("gates",), share=0.7, count=400)
-    wide = joint(Guarded(rf.Choice(8), threshold=0.9), optimize=("gates",), share=0.7, count=400)
-    assert wide.gate.threshold < narrow.gate.threshold
-    chosen = joint(Guarded(threshold=0.9), share=0.7, count=600)
-    alone = joint(Guarded(rf.Choice(int(chosen.n)), threshold=0.1), share=0.7, optimize=("gates",), count=400)
-    assert chosen.gate.calibration.alpha == 0.2
-    assert chosen.gate.threshold == pytest.approx(alone.gate.threshold, abs=0.26)
+    program = Guarded(rf.Choice(2, options=[2, 8]), threshold=0.9)
+    narrow = joint(Guarded(rf.Choice(2), threshold=0.9), optimize=("gates",), count=66)
+    chosen = joint(program, count=198)
+    assert int(chosen.n) == 8
+    assert narrow.gate.threshold is None or narrow.gate.threshold > 0.5
+    assert chosen.gate.threshold <= 0.5
 
 
 def test_what_passes_is_wrong_as_rarely_as_promised() -> None:
-    made = joint(optimize=("gates",), share=0.6, count=600, alpha=0.1, delta=0.1)
-    with dspy.context(lm=rf.scripted(answering(0.6, []), max_tokens=32)):
-        outs = [(example, made(problem=example.problem)) for example in examples(750)[600:]]
+    made = joint(optimize=("gates",), share=0.7, count=220, alpha=0.1, delta=0.1)
+    with dspy.context(lm=rf.scripted(answering(0.7, []), max_tokens=32)):
+        outs = [(example, made(problem=example.problem)) for example in examples(280)[220:]]
     passed = [rf.math_equal(example, out) for example, out in outs if out.run.usage.calls == int(made.n)]
-    assert 20 < len(passed) < 150
+    assert 20 < len(passed) < 60
     assert sum(not right for right in passed) <= 0.15 * len(passed)
 
 
@@ -232,13 +229,13 @@ def test_the_budget_is_hard_and_the_gates_have_theirs(calls: int) -> None:
 
 def test_a_budget_in_tokens_that_ends_at_the_gates_says_so_and_a_larger_one_goes_on(tmp_path: Path) -> None:
     asked: list[str] = []
-    options: dict[str, Any] = {"out": tmp_path, "optimize": ("gates",), "asked": asked}
-    with pytest.raises(BudgetExceeded, match="the gates could not be calibrated on 90 examples"):
-        joint(budget=rf.Budget(total=3_000), **options)
+    options: dict[str, Any] = {"out": tmp_path, "optimize": ("gates",), "count": 40, "asked": asked}
+    with pytest.raises(BudgetExceeded, match="the gates could not be calibrated on 40 examples"):
+        joint(budget=rf.Budget(total=1_500), **options)
     first = len(asked)
-    assert 0 < first < 4 * 90
+    assert 0 < first < 4 * 40
     made = joint(budget=rf.Budget(total=100_000), **options)
-    whole = joint(budget=rf.Budget(total=100_000), optimize=("gates",))
+    whole = joint(budget=rf.Budget(total=100_000), optimize=("gates",), count=40)
     assert made.gate.threshold == whole.gate.threshold
     assert made.compile_report["spent"]["total"] >= whole.compile_report["spent"]["total"]
 
@@ -272,12 +269,12 @@ def test_the_artifact_holds_topology_gates_and_the_report(tmp_path: Path) -> Non
 
 
 def test_the_same_call_again_runs_nothing(tmp_path: Path) -> None:
-    first, again = joint(out=tmp_path), joint(out=tmp_path)
+    first, again = (joint(out=tmp_path, count=36) for _ in range(2))
     assert again.asked == 0 < first.asked
     same = {"spent": None}
     assert {**again.compile_report, **same} == {**first.compile_report, **same}
     with pytest.raises(InputError, match=r"(?s)another compile.*alpha"):
-        joint(out=tmp_path, alpha=0.3)
+        joint(out=tmp_path, count=36, alpha=0.3)
 
 
 # Prompts, with a tuner that stands for DSPy's -------------------------------------------------------------------------
