@@ -108,10 +108,7 @@ def _set(each: Labelled, alpha: float, delta: float) -> dict[str, Any]:
         said = f"{scored} scored samples, {least} needed: nothing passes"
     else:
         found = calibrate(each.gate, each.samples, alpha=alpha, delta=delta, model=each.model)
-        share = 0.0 if found.acceptance is None else found.acceptance
-        threshold = each.gate.threshold
-        said = f"threshold {threshold:.6g}, {share:.0%} pass" if threshold is not None else "nothing passes"
-        said += f", on {len(each.samples)} samples; at most {alpha:g} of those are wrong, with confidence {1 - delta:g}"
+        said = _said(each, found.acceptance or 0.0, alpha, delta)
     return {
         "gate": each.name,
         "threshold": each.gate.threshold,
@@ -126,6 +123,15 @@ def _set(each: Labelled, alpha: float, delta: float) -> dict[str, Any]:
         "digest": found.digest,
         "said": said,
     }
+
+
+def _said(each: Labelled, share: float, alpha: float, delta: float) -> str:
+    """What a calibration has found. share: of the samples, that passes."""
+    count, threshold = len(each.samples), each.gate.threshold
+    if threshold is None:
+        return f"no threshold keeps errors to {alpha:g} on {count} samples: nothing passes"
+    promised = f"at most {alpha:g} of those are wrong, with confidence {1 - delta:g}"
+    return f"threshold {threshold:.6g}, {share:.0%} pass, on {count} samples; {promised}"
 
 
 def _check_varied(found: Sequence[Labelled]) -> None:
