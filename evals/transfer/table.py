@@ -45,12 +45,14 @@ def lines(found: Transfer) -> list[str]:
     said = [f"compiled against before: {verdict(found.difference)}"]
     vote = found.compiled.against["total"]
     if vote is not None:
-        less = ", which has no more samples and spends less" if vote.vote.short else ""
-        said.append(f"compiled against the vote at equal total tokens{less}: {verdict(vote.difference)}")
+        said.append(f"compiled against the vote at equal total tokens: {verdict(vote.difference)}")
     elif found.drawn:
         said.append(
             "one sample of a vote spends more tokens than the compiled program: there is no vote to compare with"
         )
+    votes = [each for point in (found.before, found.compiled) for each in point.against.values()]
+    if any(each is not None and each.vote.short for each in votes):
+        said.append(f"*: the vote has no more than {found.drawn} samples of each problem, and spends less")
     return [*said, *found.notes]
 
 
@@ -83,7 +85,9 @@ def _calls(found: Spent) -> tuple[str, str, str]:
 
 def _vote(point: Measured, cost: Cost) -> str:
     found: AtEqualTokens | None = point.against[cost]
-    return _NONE if found is None else f"n={found.vote.samples:.3g}: {percent(found.accuracy)}"
+    if found is None:
+        return _NONE
+    return f"n={found.vote.samples:.3g}{'*' if found.vote.short else ''}: {percent(found.accuracy)}"
 
 
 def _against(point: Measured, cost: Cost) -> str:

@@ -61,6 +61,13 @@ async def test_the_report_is_recorded_and_goes_on_without_asking_again(tmp_path:
 
 
 @pytest.mark.anyio
+async def test_a_vote_that_runs_out_of_samples_is_marked() -> None:
+    text = str(await report(Vote(rf.Choice(8)), Vote(rf.Choice(1)), line=2))
+    assert "n=2*: " in text
+    assert "*: the vote has no more than 2 samples of each problem, and spends less" in text
+
+
+@pytest.mark.anyio
 async def test_without_a_line_there_is_no_vote() -> None:
     found = await report(Vote(rf.Choice(2)), Vote(rf.Choice(1)), line=0)
     assert found.compiled.against == {"total": None, "sequential": None}
