@@ -96,7 +96,7 @@ async def evaluate(
     ends an evaluation: a dead engine, a wrong program.
     """
     examples = {str(index): example for index, example in enumerate(devset)}
-    problems = [_problem(id, example) for id, example in examples.items()]
+    problems = [problem_of_example(id, example) for id, example in examples.items()]
     lm = lm or dspy.settings.lm
     predictions: dict[Key, Any] = {}
     console = Console(stderr=True)
@@ -122,7 +122,7 @@ async def evaluate(
     return Evaluated(list(_results(examples, predictions, evaluation)), evaluation, found)
 
 
-def _problem(id: str, example: dspy.Example) -> Problem:
+def problem_of_example(id: str, example: dspy.Example) -> Problem:
     """An example as the runner takes it. All of it stands in the manifest: another label is another evaluation."""
     try:
         inputs = example.inputs().toDict()

@@ -52,15 +52,17 @@ def check_examples(program: Program, examples: Sequence[dspy.Example], name: str
         seen[key] = place
 
 
-def check_apart(trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example]) -> None:
+def check_apart(trainset: Sequence[dspy.Example], others: Sequence[dspy.Example], name: str = "valset") -> None:
     """Raise InputError for an example of the one that stands in the other: what is learnt from is no test."""
     known = {json.dumps(example.inputs().toDict(), sort_keys=True, default=str) for example in trainset}
-    for place, example in enumerate(valset):
+    for place, example in enumerate(others):
         if json.dumps(example.inputs().toDict(), sort_keys=True, default=str) in known:
             raise InputError(
-                f"example {place} of valset stands in trainset, too",
+                f"example {place} of {name} stands in {'trainset' if name == 'valset' else 'trainset or valset'}, too",
                 why="what a program was made from says nothing of how good it is",
-                fix="divide the examples, or leave valset out: a search over topology alone learns nothing by heart",
+                fix="divide the examples, or leave valset out: they are divided then"
+                if name == "valset"
+                else "test on others",
             )
 
 

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import random
+import importlib.metadata
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import anyio
 import dspy
 from anyio.from_thread import start_blocking_portal
 
 from reasonflow.backends.dspy_lm_engines import runtime_behind
-from reasonflow.errors import BudgetExceeded, InputError, UnknownName
+from reasonflow.errors import InputError
 from reasonflow.language.program import Program, trace
-from reasonflow.optimizers.compile_data import check_apart, check_examples, examples_digest, name_of, varies
-from reasonflow.optimizers.front import Front, Objective
+from reasonflow.optimizers.compile_data import examples_digest, name_of, varies
+from reasonflow.optimizers.compile_division import Division, divided
+from reasonflow.optimizers.compile_request import Request, check_request, phases_of
+from reasonflow.optimizers.compile_shares import Shares
+from reasonflow.optimizers.front import Objective
+from reasonflow.optimizers.gate_samples import calls_each, provisional
+from reasonflow.optimizers.gates_phase import GatesPhase, check_gates
+from reasonflow.optimizers.phase import Phase, Workshop
+from reasonflow.optimizers.prompts_phase import PromptsPhase, prompt_tuner
 from reasonflow.optimizers.topology import racing
-from reasonflow.optimizers.topology.search import TopologySearch
-from reasonflow.optimizers.topology.space import Space, current, space_of, with_settings
-from reasonflow.optimizers.topology.tuning import Step, Tuning, line
+from reasonflow.optimizers.topology.outlook import look_ahead, settings_of
+from reasonflow.optimizers.topology.phase import TopologyPhase
+from reasonflow.optimizers.topology.space import space_of
 from reasonflow.optimizers.trial_record import recorded
-from reasonflow.optimizers.trial_runs import Metric, Runs
+from reasonflow.optimizers.trial_runs import Metric
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.serialise import digest
 from reasonflow.runtime.ambient import ambient
@@ -35,41 +42,8 @@ from reasonflow.runtime.ledger import Ledger
 from reasonflow.runtime.measured import state_of
 from reasonflow.runtime.price import FREE_OF_CHARGE
 
-LATER = ("prompts", "gates")
-"""Of `optimize`, what is not there yet."""
 _CONCURRENCY = 16
 """Runs in flight on a language model that does not say how much it can run at once."""
-_LOOKED_AT = 256
-"""Settings whose costs the estimate looks at."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """What a compile will take, before it starts."""
-
-    settings: float
-    """How many there are; infinite for a Range of fractions."""
-    problems: int
-    """That every setting is measured on, unless it is given up."""
-    cheapest: int
-    """Calls of one whole evaluation at most: of the setting that makes the fewest,"""
-    typical: int
-    """of the one in the middle,"""
-    dearest: int
-    """and of the one that makes the most."""
-    tokens: float | None
-    """Of one whole evaluation of the program as it is, at least; None where no tokenizer is known."""
-    budget: Budget
-
-    def __str__(self) -> str:
-        count = f"{self.settings:,.0f}" if math.isfinite(self.settings) else "endlessly many"
-        text = (
-            f"{count} settings; one evaluation on {self.problems} problems takes {self.cheapest:,} to {self.dearest:,}"
-        )
-        text += f" calls, of the setting in the middle {self.typical:,}; the budget is {self.budget}"
-        if self.budget.calls is not None:
-            text += f", about {self.budget.calls / self.typical:.1f} such evaluations"
-        return text
 
 
 def compile(
@@ -78,280 +52,242 @@ def compile(
     metric: Metric,
     *,
     valset: Sequence[dspy.Example] | None = None,
+    testset: Sequence[dspy.Example] | None = None,
     budget: Budget,
     optimize: Sequence[str] = ("topology",),
     objective: Objective = "accuracy",
+    alpha: float = 0.1,
+    delta: float = 0.1,
+    prompts_by: str | None = None,
+    reflection_lm: dspy.LM | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     lm: dspy.LM | None = None,
     concurrency: int | None = None,
-    on_step: Callable[[Step], None] | None = None,
+    on_step: Callable[[Any], None] | None = None,
     show_progress: bool | None = None,
 ) -> Program:
-    """A copy of the program, set to what `objective` likes best of the Pareto front that a search has found.
+    """A copy of the program, made better phase by phase: its prompts, then its topology, then its gates.
 
-    Every `rf.Choice` with several options and every `rf.Range` in it is searched, for accuracy against sequential and
-    total tokens. The copy has the `front`; `save` keeps it with the settings and a report of the search.
+    Topology: every `rf.Choice` with several options and every `rf.Range` in it is searched, for accuracy against
+    sequential and total tokens, and the copy is set to what `objective` likes best of the Pareto front. The copy has
+    the `front`; `save` keeps it with prompts, settings, gates and a report of all that was tried.
 
-    trainset: examples with their inputs named. valset: what settings are measured on; None: trainset, since choosing
-        among settings learns no example by heart.
+    trainset: examples with their inputs named. valset: what prompts and settings are measured on; None: trainset, since
+        choosing among settings learns no example by heart; with prompts, a half of it that they do not learn from.
+        With gates, a third of all is kept aside from the start for them.
+    testset: what the result is to be tested on afterwards. Nothing is done with it here but to see that no example of
+        it stands in the others.
     metric: `metric(example, prediction)`, sync or async: a bool, a number, or a prediction with a `score`. What it asks
-        of a model itself is not counted.
+        of a model itself is not counted. For a gate an answer is right from a score of 1 on.
     budget: of all of it, earlier sessions included: calls, total, seconds, dollars. It is never exceeded; a call that
-        another trial has made in just the same way is not made again.
-    optimize: "topology"; prompts and gates are not there yet. objective: "accuracy", or "sequential" or "total" for the
-        fewest tokens among what is not told apart from the most accurate.
+        another trial has made in just the same way is not made again. Each phase has a share, and passes on what it
+        leaves.
+    optimize: of "prompts", "topology", "gates", which come in this order. objective: "accuracy", or "sequential" or
+        "total" for the fewest tokens among what is not told apart from the most accurate.
+    alpha, delta: of what a gate lets pass, at most alpha is wrong, with confidence 1 - delta. See `gates.calibrate`.
+    prompts_by, reflection_lm: of "prompts": see `tune_prompts`.
     seed: of the search and of every run. All trials meet an example with the same seed.
     out: a folder to record in. The same call goes on there where it stopped, however it was stopped: no trial is
         repeated and no finished call is made again. The best program so far is in it as an artifact.
-    on_step: told after every block of examples. show_progress: a line for it on stderr; None: where that is a terminal.
-    Raises InputError before anything is spent: for nothing to tune, empty or equal examples, a metric that raises or
-    gives no number, a budget below one evaluation; after the first block for a metric that is constant. Raises
-    BudgetExceeded where no setting could be measured whole.
+    on_step: told after every block of examples, and after every prompt that was tried. show_progress: a line for it on
+        stderr; None: where that is a terminal.
+    Raises InputError before anything is spent: for nothing to tune, empty or equal examples, too few for the gates, a
+    metric that raises or gives no number, a budget below one evaluation; after the first block for a metric that is
+    constant. Raises BudgetExceeded where no setting could be measured whole, or gates could not be calibrated.
     """
     lm = lm or dspy.settings.lm
-    _check(program, optimize, objective, budget, lm)
-    check_examples(program, trainset, "trainset")
-    if valset is not None:
-        check_examples(program, valset, "valset")
-        check_apart(trainset, valset)
-    examples = list(trainset if valset is None else valset)
-    random.Random(seed).shuffle(examples)  # the first block decides: it must be like the rest
-    with dspy.context(lm=lm):
-        outlook = look_ahead(program, examples, budget)
+    check_request(program, optimize, objective, budget, lm)
     shown = sys.stderr.isatty() if show_progress is None else show_progress
-    compiling = _Compile(
+    asked = Request(
         program=program,
+        trainset=trainset,
         metric=metric,
-        examples=examples,
+        valset=valset,
+        testset=testset,
         budget=budget,
+        optimize=phases_of(optimize),
         objective=objective,
+        alpha=alpha,
+        delta=delta,
+        prompts_by=prompts_by,
+        reflection_lm=reflection_lm,
         seed=seed,
         folder=None if out is None else Path(out),
         lm=lm,
         concurrency=concurrency or _in_flight(lm),
         on_step=on_step,
-        say=_to_stderr if shown else None,
-        optimize=tuple(optimize),
+        shown=shown,
     )
-    compiling.tell(str(outlook))
-    compiled: Program = _wait_for(compiling.run)
+    compiled: Program = _wait_for(_prepared(asked).run)
     return compiled
 
 
-def look_ahead(program: Program, examples: Sequence[dspy.Example], budget: Budget) -> Outlook:
-    """What compiling it will take; nothing runs.
+def _prepared(asked: Request) -> _Compile:
+    """All that can be wrong is found here, and what it will take is told; nothing runs."""
+    tune = prompt_tuner() if "prompts" in asked.optimize else None
+    if "gates" in asked.optimize:
+        check_gates(asked.program)
+    program, data = asked.program, divided(asked)
+    with dspy.context(lm=asked.lm):
+        shares = Shares(budget=asked.budget, phases=asked.optimize, gate_calls=_gate_calls(asked, data))
+        lines = [str(data)] if asked.optimize != ("topology",) else []
+        if len(asked.optimize) > 1:
+            lines.append(f"of {asked.budget}: {shares}; what one leaves passes on to the next")
+        if "topology" in asked.optimize:
+            lines.append(str(look_ahead(program, data.measured, shares.promised("topology"))))
+        if "gates" in asked.optimize and len(asked.optimize) > 1:
+            provisional(program)
+    for line in lines:
+        asked.say(line)
+    return _Compile(asked=asked, data=data, shares=shares, tune=tune)
 
-    Raises InputError for nothing to tune, and for a budget that is too small.
+
+def _gate_calls(asked: Request, data: Division) -> int:
+    """Calls that calibrating the gates takes at most, whatever setting is chosen.
+
+    Raises InputError for a budget below that.
     """
-    space = space_of(program)
-    calls = sorted(_calls(program, space))
-    if not calls:
+    if "gates" not in asked.optimize:
+        return 0
+    program, limit = asked.program, asked.budget.calls
+    each = calls_each(program)
+    if "topology" in asked.optimize:
+        each = max(each, *map(calls_each, settings_of(program, space_of(program))))
+    if limit is not None and limit < each * len(data.aside):
         raise InputError(
-            f"{type(program).__name__} refuses every setting", fix="give options it can be run with, and see explain()"
+            f"calibrating the gates takes up to {each * len(data.aside):,} calls; the budget allows {limit:,}",
+            why=f"{len(data.aside)} examples × {each} calls",
+            fix="raise it, or give fewer examples",
         )
-    count = len(examples)
-    tokens = program.estimate([example.inputs().toDict() for example in examples]).total_tokens
-    outlook = Outlook(
-        settings=space.size,
-        problems=count,
-        cheapest=calls[0] * count,
-        typical=calls[len(calls) // 2] * count,
-        dearest=calls[-1] * count,
-        tokens=None if tokens is None else tokens.low,
-        budget=budget,
-    )
-    if budget.calls is not None and budget.calls < outlook.cheapest:
-        raise InputError(
-            f"one evaluation takes up to {outlook.cheapest:,} calls; the budget allows {budget.calls:,}",
-            why=f"{count} examples × {calls[0]} calls of the cheapest setting",
-            fix="raise it to several times that, or give fewer examples",
-        )
-    share = None if tokens is None else tokens.low * calls[0] / max(1, program.explain().bound.calls)
-    if budget.total is not None and share is not None and budget.total < share:
-        raise InputError(
-            f"one evaluation takes about {share:,.0f} tokens at least; the budget allows {budget.total:,}",
-            why=f"{count} examples, by the cheapest setting",
-            fix="raise the budget to several times that, or give fewer examples",
-        )
-    return outlook
+    return each * len(data.aside)
 
 
-def _calls(program: Program, space: Space) -> list[int]:
-    """Calls of one run at most, of the settings that the program takes: all, or some of many."""
-    search = TopologySearch(space)
-    found = []
-    settings = list(space.all()) if space.size <= _LOOKED_AT else search.sample(_LOOKED_AT)
-    for chosen in (current(program, space), *settings):
-        try:
-            found.append(with_settings(program, chosen).explain().bound.calls)
-        except InputError:
-            continue
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Compile:
-    program: Program
-    metric: Metric
-    examples: Sequence[dspy.Example]
-    budget: Budget
-    objective: Objective
-    seed: int
-    folder: Path | None
-    lm: dspy.LM
-    concurrency: int
-    on_step: Callable[[Step], None] | None
-    say: Callable[[str], None] | None
-    optimize: tuple[str, ...]
-
-    def tell(self, text: str) -> None:
-        """A line for people, where there are any."""
-        if self.say is not None:
-            self.say(text)
+    asked: Request
+    data: Division
+    shares: Shares
+    tune: Callable[..., Program] | None
+    ran: list[Phase] = field(default_factory=list)
+    """Phases that have begun."""
 
     async def run(self) -> Program:
-        trusted = await varies(self.metric, self.examples)
-        if self.folder is not None and not (self.folder / self.artifact).exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.program.save(self.folder / self.artifact)  # what cannot be saved is to be found now
-        with dspy.context(lm=self.lm), recorded(self.folder, self._about()) as record:
-            price = price_behind(self.lm) if self.budget.dollars is not None else FREE_OF_CHARGE
-            runtime = runtime_behind(self.lm)
+        asked = self.asked
+        trusted = await varies(asked.metric, self.data.measured or self.data.aside)
+        self._keep(asked.program)  # what cannot be saved is to be found now
+        with dspy.context(lm=asked.lm), recorded(asked.folder, self._about()) as record:
+            price = price_behind(asked.lm) if asked.budget.dollars is not None else FREE_OF_CHARGE
+            runtime = runtime_behind(asked.lm)
             if runtime is not None:  # its start is in no budget
                 await runtime.arun(runtime.backend.start)
-            ledger = Ledger(self.budget, ambient().ledger)
-            ledger.began -= record.seconds()
-            ledger.spent = record.spent(price)
-            runs = Runs(
-                examples=self.examples,
-                metric=self.metric,
-                lm=self.lm,
-                seed=self.seed,
-                ledger=ledger,
-                price=price,
-                record=record,
-                concurrency=self.concurrency,
-            )
-            space = space_of(self.program)
-            search = TopologySearch(space, seed=self.seed, first=[current(self.program, space)])
+            shop = Workshop(asked=asked, data=self.data, record=record, price=price)
+            whole = Ledger(asked.budget, ambient().ledger)
+            program = asked.program
             record.begin()
+            for phase in self._phases(trusted, shop):
+                whole.spent, whole.began = record.spent(price), time.perf_counter() - record.seconds()
+                self.ran.append(phase)
+                program = await phase.run(program, shop, self._ledger(phase, whole, shop))
+            return self._reported(program, shop)
 
-            def on_step(step: Step) -> None:
-                self.tell(line(step, len(self.examples)))
-                if step.state == "finished":
-                    self._compiled(tuning, "under way")
-                if self.on_step is not None:
-                    self.on_step(step)
+    def _phases(self, trusted: bool, shop: Workshop) -> list[Phase]:
+        found: dict[str, Phase] = {
+            "topology": TopologyPhase(trusted=trusted, keep=lambda best: self._keep(self._reported(best, shop))),
+            "gates": GatesPhase(trusted=trusted),
+        }
+        if self.tune is not None:
+            found["prompts"] = PromptsPhase(self.tune)
+        return [found[name] for name in self.asked.optimize]
 
-            tuning = Tuning(self.program, search, runs, trusted=trusted, on_step=on_step)
-            stopped = await tuning.run()
-            self.tell(stopped)
-            if not tuning.whole:
-                raise BudgetExceeded(
-                    f"no setting was measured on all {len(self.examples)} examples",
-                    why=f"{stopped}: {ledger.spent.calls:,} calls, {ledger.spent.total:,} tokens",
-                    fix="raise the budget; with out= the same call goes on from here",
-                )
-            return self._compiled(tuning, stopped)
+    def _ledger(self, phase: Phase, whole: Ledger, shop: Workshop) -> Ledger:
+        """Of a phase: its share, what was left for it, and what it spent in earlier sessions."""
+        spent = {name: shop.record.spent(shop.price, name) for name in self.asked.optimize}
+        ledger = Ledger(self.shares.left(phase.name, spent), whole)
+        ledger.spent, ledger.began = spent[phase.name], whole.began
+        return ledger
+
+    # The artifact ----------------------------------------------------------------------------------------------------
 
     @property
     def artifact(self) -> str:
         """`pdr.json` for PDR, `best_of_n.json` for BestOfN."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self.program).__name__).lower() + ".json"
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self.asked.program).__name__).lower() + ".json"
 
-    def _compiled(self, tuning: Tuning, stopped: str) -> Program:
-        """The program set to the best so far, with its report; written into the folder."""
-        front = tuning.front()
-        chosen = front.best(self.objective)
-        compiled = chosen.of(self.program)
-        compiled.compile_report = self._report(tuning, front, chosen.trial, stopped)
-        if self.folder is not None:
-            compiled.save(self.folder / self.artifact)
-        return compiled
+    def _keep(self, program: Program) -> None:
+        """Write it into the folder; the program as it came only where there is none yet."""
+        folder = self.asked.folder
+        if folder is not None and not (program is self.asked.program and (folder / self.artifact).exists()):
+            folder.mkdir(parents=True, exist_ok=True)
+            program.save(folder / self.artifact)
 
-    def _report(self, tuning: Tuning, front: Front, chosen: int, stopped: str) -> Mapping[str, Any]:
-        spent, record = tuning.runs.ledger.spent, tuning.runs.record
-        tried = [
-            {
-                "number": number,
-                "settings": dict(told.trial.settings),
-                "state": state,
-                "reason": reason,
-                "examples": len(record.results(number)),
-                "values": None if told.values is None else asdict(told.values),
-            }
-            for told, (number, _, state, reason) in zip(tuning.history, record.trials(), strict=False)
-        ]
+    def _reported(self, program: Program, shop: Workshop) -> Program:
+        """With the report, written into the folder."""
+        program.compile_report = self._report(shop)
+        self._keep(program)
+        return program
+
+    def _report(self, shop: Workshop) -> Mapping[str, Any]:
+        asked, record = self.asked, shop.record
+        found = {phase.name: phase.report() for phase in self.ran}
+        spent = {name: asdict(record.spent(shop.price, name)) for name in asked.optimize}
+        alone = asked.optimize == ("prompts",)
         return {
+            **(found.get("prompts", {}) if alone else {}),
             **self._about(),
-            "objective": self.objective,
-            "budget": self.budget.limits,
-            "spent": {**asdict(spent), "seconds": round(record.seconds(), 3)},
-            "stopped": stopped,
-            "trials": tried,
-            "front": front.to_json(),
-            "chosen": chosen,
+            "data": self.data.to_json(),
+            "used": self.data.used,
+            "versions": {name: importlib.metadata.version(name) for name in ("reasonflow", "dspy")},
+            "objective": asked.objective,
+            "budget": asked.budget.limits,
+            "shares": {name: self.shares.promised(name).limits for name in asked.optimize},
+            "spent": {**asdict(record.spent(shop.price)), "seconds": round(record.seconds(), 3)},
+            "spent_by": spent,
+            **({"prompts": found["prompts"]} if "prompts" in found and not alone else {}),
+            **found.get("topology", {}),
+            **found.get("gates", {}),
             "artifact": self.artifact,
         }
 
     def _about(self) -> dict[str, Any]:
         """What must be equal for a compile to go on."""
+        asked, measured = self.asked, self.data.measured
         with dspy.context(lm=None, adapter=None, trace=None):
-            plan = digest(trace(self.program).plan)
-        runtime = runtime_behind(self.lm)
-        kind = type(self.program)
-        return {
+            plan = digest(trace(asked.program).plan)
+        runtime = runtime_behind(asked.lm)
+        kind = type(asked.program)
+        about = {
             "program": f"{kind.__module__}.{kind.__qualname__}",
             "plan": plan,
-            "state": state_of(self.program),
-            "space": space_of(self.program).to_json(),
-            "optimize": list(self.optimize),
-            "metric": name_of(self.metric),
-            "examples": len(self.examples),
-            "examples_digest": examples_digest(self.examples),
-            "seed": self.seed,
-            "racing": {"alpha": racing.ALPHA, "margin": racing.MARGIN, "blocks": racing.blocks(len(self.examples))},
-            "model": {"name": self.lm.model} if runtime is None else dict(runtime.identity),
-            "sampling": {name: value for name, value in self.lm.kwargs.items() if name not in ("seed", "api_key")},
+            "state": state_of(asked.program),
+            "optimize": list(asked.optimize),
+            "metric": name_of(asked.metric),
+            "examples": len(measured),
+            "examples_digest": examples_digest(measured),
+            "data": {name: told for name, told in self.data.to_json().items() if name != "test"},
+            "seed": asked.seed,
+            "model": {"name": asked.lm.model} if runtime is None else dict(runtime.identity),
+            "sampling": {name: value for name, value in asked.lm.kwargs.items() if name not in ("seed", "api_key")},
         }
-
-
-def _check(program: Any, optimize: Sequence[str], objective: str, budget: Any, lm: Any) -> None:
-    if not isinstance(program, Program):
-        raise InputError(f"{type(program).__name__} cannot be compiled", fix="pass a reasonflow.Program")
-    if isinstance(optimize, str) or not optimize:
-        raise InputError(f"optimize={optimize!r} names no part of a program", fix='optimize=("topology",)')
-    for name in optimize:
-        if name in LATER:
-            raise InputError(
-                f"{name} cannot be optimized by rf.compile yet",
-                why="it searches topology",
-                fix='optimize=("topology",)',
-            )
-        if name != "topology":
-            raise UnknownName.among("part to optimize", name, ("topology", *LATER))
-    if objective not in get_args(Objective):
-        raise UnknownName.among("objective", objective, get_args(Objective))
-    if not isinstance(budget, Budget) or not budget.limits:
-        raise InputError("a compile needs a budget", why="a search ends when it is spent", fix="rf.Budget(calls=2_000)")
-    if budget.sequential is not None:
-        raise InputError(
-            "the budget of a compile limits sequential tokens",
-            why="they are counted along the longest path of each run, and add up to nothing",
-            fix="limit calls, total, seconds or dollars, and choose by front.pick(sequential=...)",
-        )
-    if lm is None:
-        raise InputError("there is no language model to compile with", fix="pass lm=rf.vllm(...), or dspy.configure it")
+        if "prompts" in asked.optimize:
+            reflecting = asked.reflection_lm
+            about["prompts_by"] = asked.prompts_by
+            about["reflection"] = None if reflecting is None else reflecting.model
+        if "topology" in asked.optimize:
+            about["space"] = space_of(asked.program).to_json()
+            about["racing"] = {
+                "alpha": racing.ALPHA,
+                "margin": racing.MARGIN,
+                "blocks": racing.blocks(len(measured)),
+            }
+        if "gates" in asked.optimize:
+            about["alpha"], about["delta"] = asked.alpha, asked.delta
+        return about
 
 
 def _in_flight(lm: dspy.LM) -> int:
     runtime = runtime_behind(lm)
     return _CONCURRENCY if runtime is None else max(1, runtime.backend.max_running)
-
-
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _wait_for(work: Callable[[], Any]) -> Any:

@@ -50,8 +50,8 @@ def calibrate(
     """
     if faithful:
         return _as_published(gate, samples, "released" if faithful is True else faithful, model)
-    _check_share("alpha", alpha)
-    _check_share("delta", delta)
+    check_share("alpha", alpha)
+    check_share("delta", delta)
     scored, least = _best_first(gate, samples), fewest(alpha, delta)
     if len(scored) < least:
         raise InputError(
@@ -62,12 +62,17 @@ def calibrate(
     return _found(gate, _loosest(gate, scored, alpha, delta), samples, "simultaneous bound", model, alpha, delta)
 
 
+def shut(gate: Gate, samples: Sequence[Sample] = (), *, model: str = "") -> Calibration:
+    """Set the gate so that nothing passes: what is left where samples are too few to promise anything."""
+    return _found(gate, None, samples, "shut", model)
+
+
 def within_takeover(gate: Gate, samples: Sequence[Sample], takeover: float, *, model: str = "") -> Calibration:
     """Set the gate so that at most this share of the samples does not pass. It promises nothing about errors.
 
     takeover: above 0, below 1. Raises InputError outside, and where too many samples could not be scored.
     """
-    _check_share("takeover", takeover)
+    check_share("takeover", takeover)
     scored = _best_first(gate, samples)
     must = math.ceil((1 - takeover) * len(samples))
     if not 0 < must <= len(scored):
@@ -140,6 +145,7 @@ def _found(
     return calibration
 
 
-def _check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float) -> None:
+    """Raises InputError for what is not above 0 and below 1."""
     if not 0 < value < 1:
         raise InputError(f"{name} is {value}", fix=f"give {name} above 0 and below 1")

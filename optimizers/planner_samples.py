@@ -12,6 +12,7 @@ import dspy
 import reasonflow as rf
 from reasonflow.gates.scores import Score
 from reasonflow.optimizers.gates import Sample
+from reasonflow.optimizers.uncut import check_uncut
 from reasonflow.programs.quick import quick
 from reasonflow.programs.speculative import SpeculativePlanner
 from reasonflow.runtime.values import Record
@@ -26,7 +27,7 @@ def planner_samples(
     those alone that the judge lets through: give examples of that kind, and none that the planner is tested on.
 
     metric: as DSPy has it; what is true of its value is right. An example without an answer or a score counts as never
-    accepted.
+    accepted. Raises BudgetExceeded where a surrounding budget does not last for all of them.
     """
     (samples,) = samples_by_score(planner, [planner.gate.score], examples, metric)
     return samples
@@ -43,9 +44,10 @@ def samples_by_score(
     scores: none takes more log-probabilities than the planner's gate, whose the small model is asked for.
     """
     asked = _Asked(planner, scores, len(examples))
-    found = asked(rows=[dict(example.inputs()) for example in examples]).found
+    done = asked(rows=[dict(example.inputs()) for example in examples])
+    check_uncut(done)
     samples: list[list[Sample]] = [[] for _ in scores]
-    for example, told in zip(examples, found, strict=True):
+    for example, told in zip(examples, done.found, strict=True):
         answer, numbers = told or (None, [math.nan] * len(scores))
         right = answer is not None and bool(metric(example, dspy.Prediction(**answer)))
         for held, number in zip(samples, numbers, strict=True):

@@ -12,6 +12,7 @@ import dspy
 
 import reasonflow as rf
 from reasonflow.optimizers.gates import Sample
+from reasonflow.optimizers.uncut import check_uncut
 from reasonflow.programs.async_scaling import AsyncScaling, History
 from reasonflow.programs.quick import quick
 
@@ -36,12 +37,13 @@ def scaling_samples(
     chunks may follow text of the target's there, and only after chunks that were accepted.
 
     metric: as DSPy has it; what is true of its value is right. A chunk that could not be scored counts as never
-    accepted. seed: of the random chunks.
+    accepted. seed: of the random chunks. Raises BudgetExceeded where a surrounding budget does not last for all.
     """
-    found = _Drafts(program, len(examples), per_example)(rows=[dict(example.inputs()) for example in examples]).found
+    asked = _Drafts(program, len(examples), per_example)(rows=[dict(example.inputs()) for example in examples])
+    check_uncut(asked)
     random, gates = Random(seed), len(program.gates)
     samples: list[list[Sample]] = [[] for _ in range(gates)]
-    for example, drafts in zip(examples, found, strict=True):
+    for example, drafts in zip(examples, asked.found, strict=True):
         for draft in drafts or ():
             if draft is None:
                 continue

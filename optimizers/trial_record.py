@@ -24,6 +24,9 @@ from reasonflow.runtime.ledger import NOTHING, Amount
 from reasonflow.runtime.price import Price
 
 FILE = "compile.sqlite"
+PROMPTS, GATES = -2, -1
+"""Where the number of a trial stands: what the phases without trials have spent."""
+_OF_PHASE = {"prompts": f"trial = {PROMPTS}", "topology": "trial >= 0", "gates": f"trial = {GATES}"}
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS trials (number INTEGER PRIMARY KEY, settings TEXT, state TEXT, reason TEXT);
@@ -36,6 +39,7 @@ CREATE TABLE IF NOT EXISTS paid (
     session INTEGER, trial INTEGER, example INTEGER, calls INTEGER, total INTEGER, dollars REAL
 );
 CREATE TABLE IF NOT EXISTS sessions (number INTEGER PRIMARY KEY, seconds REAL);
+CREATE TABLE IF NOT EXISTS phases (name TEXT PRIMARY KEY, value TEXT);
 """
 
 
@@ -116,14 +120,14 @@ class TrialRecord:
     def end(self, trial: int, example: int, result: Result, paid: Amount) -> None:
         """A run has ended: what it gave, and what it took beyond the calls it found."""
         self._write("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", trial, example, json.dumps(asdict(result)))
-        self._pay(trial, example, paid)
+        self.pay(trial, example, paid)
 
     def drop(self, trial: int, example: int, paid: Amount) -> None:
         """A run was cut by the budget: what it took is spent, and texts that were cut short are no results."""
         where = "session = ? AND trial = ? AND example = ?"
         with self._lock, self._db:
             self._db.execute(f"DELETE FROM calls WHERE {where}", (self.session, trial, example))
-        self._pay(trial, example, paid)
+        self.pay(trial, example, paid)
 
     # Calls -----------------------------------------------------------------------------------------------------------
 
@@ -149,18 +153,31 @@ class TrialRecord:
 
     # Spending --------------------------------------------------------------------------------------------------------
 
-    def spent(self, price: Price) -> Amount:
-        """By all sessions: what ended runs took, and the finished calls of those that were killed."""
+    def spent(self, price: Price, phase: str | None = None) -> Amount:
+        """By all sessions: what ended runs took, and the finished calls of those that were killed.
+
+        phase: by this one; None: by all.
+        """
+        of = "TRUE" if phase is None else _OF_PHASE[phase]
         calls, total, dollars = self._db.execute(
-            "SELECT COALESCE(SUM(calls), 0), COALESCE(SUM(total), 0), COALESCE(SUM(dollars), 0) FROM paid"
+            f"SELECT COALESCE(SUM(calls), 0), COALESCE(SUM(total), 0), COALESCE(SUM(dollars), 0) FROM paid WHERE {of}"
         ).fetchone()
-        lost, inputs, outputs = self._db.execute(
-            "SELECT COUNT(*), COALESCE(SUM(inputs), 0), COALESCE(SUM(outputs), 0) FROM calls WHERE NOT EXISTS ("
-            "SELECT 1 FROM paid WHERE (paid.session, paid.trial, paid.example) ="
-            " (calls.session, calls.trial, calls.example))"
-        ).fetchone()
-        killed = Amount(total=inputs + outputs, calls=lost, dollars=price.of(inputs, outputs)) if lost else NOTHING
+        killed = self._made(
+            price,
+            f"{of} AND NOT EXISTS (SELECT 1 FROM paid WHERE (paid.session, paid.trial, paid.example) ="
+            " (calls.session, calls.trial, calls.example))",
+        )
         return Amount(total=total, calls=calls, dollars=dollars) + killed
+
+    def made(self, price: Price, phase: str) -> Amount:
+        """All finished calls of a phase that are on the record."""
+        return self._made(price, _OF_PHASE[phase])
+
+    def _made(self, price: Price, where: str) -> Amount:
+        count, inputs, outputs = self._db.execute(
+            f"SELECT COUNT(*), COALESCE(SUM(inputs), 0), COALESCE(SUM(outputs), 0) FROM calls WHERE {where}"
+        ).fetchone()
+        return Amount(total=inputs + outputs, calls=count, dollars=price.of(inputs, outputs)) if count else NOTHING
 
     def seconds(self) -> float:
         """Of all sessions, up to the last run that ended."""
@@ -170,13 +187,29 @@ class TrialRecord:
         """The clock of this session starts: the engine is ready."""
         self._began = time.perf_counter()
 
-    def _pay(self, trial: int, example: int, paid: Amount) -> None:
+    def took(self, seconds: float) -> None:
+        """Something that kept its own time, over all sessions, took so long: no less has passed in this one."""
+        self._began = min(self._began, time.perf_counter() - seconds)
+
+    def pay(self, trial: int, example: int, paid: Amount) -> None:
+        """Something has ended: what it took beyond the calls it found."""
         self._write(
             "INSERT INTO paid VALUES (?, ?, ?, ?, ?, ?)",
             *(self.session, trial, example, paid.calls, paid.total, paid.dollars),
         )
         took = time.perf_counter() - self._began
         self._write("UPDATE sessions SET seconds = ? WHERE number = ?", took, self.session)
+
+    # Phases ----------------------------------------------------------------------------------------------------------
+
+    def phase(self, name: str) -> Any:
+        """What a phase has left, as `put_phase` was given it; None where it has not come to its end."""
+        found = self._db.execute("SELECT value FROM phases WHERE name = ?", (name,)).fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def put_phase(self, name: str, value: Any) -> None:
+        """A phase has ended."""
+        self._write("INSERT OR REPLACE INTO phases VALUES (?, ?)", name, json.dumps(value))
 
     def _one(self, query: str) -> Any:
         return self._db.execute(query).fetchone()[0]

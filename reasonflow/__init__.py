@@ -32,6 +32,7 @@ from reasonflow.runtime.notes import note
 # isort: split
 from reasonflow.evals.evaluate import evaluate
 from reasonflow.evals.metrics import math_equal
+from reasonflow.evals.transfer.running import transfer
 from reasonflow.optimizers.compiling import compile
 from reasonflow.programs.async_scaling import AsyncScaling
 from reasonflow.programs.best_of_n import BestOfN
@@ -91,6 +92,7 @@ __all__ = [
     "scripted",
     "select",
     "show",
+    "transfer",
     "vllm",
     "vote",
     "when",

@@ -24,7 +24,7 @@ EXPORTS = frozenset(
         "Generate", "HybridSearch", "PDR", "PlannedSearch", "Program", "RSA", "Range", "ReasonFlowError", "RewardModel",
         "SelfConsistency", "SequentialRefine", "SpeculativePlanner", "ThreadWeaver", "YesProbability", "answer", "call",
         "compile", "each", "evaluate", "events", "fork", "hosted", "limit", "load", "loop", "math_equal", "note",
-        "openai", "quorum", "race", "scripted", "select", "show", "vllm", "vote", "when", "within",
+        "openai", "quorum", "race", "scripted", "select", "show", "transfer", "vllm", "vote", "when", "within",
     }
 )  # fmt: skip
 """What users may rely on. Changing this list is a decision, and a line in the changelog."""

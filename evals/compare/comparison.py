@@ -111,9 +111,9 @@ def compare(baseline: RunFolder, other: RunFolder, *, seed: int = 0) -> Comparis
         figures=tuple(_figures(first, second, seed)),
         matched=tuple(matched),
         spent={
-            "sequential_tokens": _spent(first, second, lambda sample: sample.sequential_tokens),
-            "total_tokens": _spent(first, second, lambda sample: sample.total_tokens),
-            "seconds": _spent(first, second, lambda sample: sample.wall_s),
+            "sequential_tokens": spent_by(first, second, lambda sample: sample.sequential_tokens),
+            "total_tokens": spent_by(first, second, lambda sample: sample.total_tokens),
+            "seconds": spent_by(first, second, lambda sample: sample.wall_s),
         },
         changed=tuple(_changed(first, second)),
         settings=tuple(changes(baseline.manifest, other.manifest)),
@@ -170,7 +170,8 @@ def tokens_of(sample: Sample, cost: Cost) -> int | None:
     return sample.total_tokens if cost == "total" else sample.sequential_tokens
 
 
-def _spent(first: SampleMatrix, second: SampleMatrix, amount: Callable[[Sample], float | None]) -> Spent:
+def spent_by(first: SampleMatrix, second: SampleMatrix, amount: Callable[[Sample], float | None]) -> Spent:
+    """An amount of both, which are of the same problems."""
     pairs = [
         (above, below)
         for id in first.rows

@@ -37,7 +37,7 @@ def _comparison(found: Comparison, changed: bool) -> dict[str, Any]:
         },
         "figures": [_figures(each) for each in found.figures],
         "matched": [_matched(each) for each in found.matched],
-        **{name: _spent(spent) for name, spent in found.spent.items()},
+        **{name: spent_json(spent) for name, spent in found.spent.items()},
         "fixed": found.fixed,
         "broken": found.broken,
         **({"changed": [asdict(each) for each in found.changed]} if changed else {}),
@@ -85,7 +85,9 @@ def _matched(found: Matched) -> dict[str, Any]:
     }
 
 
-def _spent(found: Spent) -> dict[str, Any]:
+def spent_json(found: Spent) -> dict[str, Any]:
+    """Rounded to four places."""
+
     def rounded(value: float | None) -> float | None:
         return None if value is None else round(value, 4)
 

@@ -62,7 +62,7 @@ def _rows(found: Comparison) -> Iterator[tuple[str, str, str, str]]:
         yield f"vote at equal {match.cost} tokens", *cells, points(difference)
     yield "fixed / broken problems", "", "", f"{found.fixed} / {found.broken}"
     for key, spent in found.spent.items():
-        yield _SPENT[key], *_spent(spent, key)
+        yield _SPENT[key], *spent_cells(spent, key)
 
 
 def percent(found: Accuracy | Interval) -> str:
@@ -94,7 +94,8 @@ def _told(found: Matched) -> str:
     return said + (f"; by Monte-Carlo, ± {vote.error:.4f}" if vote.error else "")
 
 
-def _spent(found: Spent, key: str) -> tuple[str, str, str]:
+def spent_cells(found: Spent, key: str) -> tuple[str, str, str]:
+    """Of both, and the ratio."""
     form = "{:,.2f}" if key == "seconds" else "{:,.0f}"
     first, second = (_NONE if value is None else form.format(value) for value in (found.baseline, found.other))
     ratio = found.ratio

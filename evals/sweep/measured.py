@@ -78,7 +78,7 @@ class Swept:
         return {
             "axes": list(self.axes),
             "confidence": CONFIDENCE,
-            "points": [_point(point) for point in self.points],
+            "points": [point_json(point) for point in self.points],
             "line": {
                 "program": "self_consistency",
                 "drawn": self.drawn,
@@ -146,7 +146,8 @@ def _against(
     return AtEqualTokens(vote, accuracy(values, seed=seed), paired_difference(own, values, seed=seed))
 
 
-def _point(point: Measured) -> dict[str, Any]:
+def point_json(point: Measured) -> dict[str, Any]:
+    """Plain JSON."""
     return {
         "name": point.name,
         "place": list(point.place),

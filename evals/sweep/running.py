@@ -15,6 +15,7 @@ import reasonflow as rf
 from reasonflow.evals.at_k.matrix import matrix_of
 from reasonflow.evals.at_k.vote_curve import VoteCurve
 from reasonflow.evals.dataset import Problem, signature_of
+from reasonflow.evals.judging import Judge
 from reasonflow.evals.manifest import claimed
 from reasonflow.evals.progress import Progress
 from reasonflow.evals.runner import evaluate, limited
@@ -44,6 +45,8 @@ class Sweeping:
     concurrency: int | None = None
     line: int | None = None
     """Samples a problem that the line is drawn from; 0: no line; None: as many as the dearest point spends."""
+    judge: Judge | None = None
+    """What says what an answer is worth; None: it is compared with the problem's."""
 
 
 async def sweep(setting: Sweeping, points: Sequence[Point], axes: Sequence[str]) -> Swept:
@@ -58,8 +61,8 @@ async def sweep(setting: Sweeping, points: Sequence[Point], axes: Sequence[str])
         for point in points:
             limited(point.program, point.budget).explain()  # a budget too small for any answer is found here
     with claimed(setting.out):
-        found = [await _evaluated(setting, point, f"points/{point.folder}") for point in points]
-        drawn, folder = await _line(setting, found)
+        found = [await evaluated(setting, point, f"points/{point.folder}") for point in points]
+        drawn, folder = await drawn_line(setting, found)
         curve = VoteCurve(matrix_of(drawn), seed=setting.seed) if drawn else None
         swept = Swept(
             axes=tuple(axes),
@@ -77,7 +80,7 @@ async def sweep(setting: Sweeping, points: Sequence[Point], axes: Sequence[str])
     return swept
 
 
-async def _line(setting: Sweeping, found: Sequence[Sequence[Sample]]) -> tuple[tuple[Sample, ...], str]:
+async def drawn_line(setting: Sweeping, found: Sequence[Sequence[Sample]]) -> tuple[tuple[Sample, ...], str]:
     """The line's samples and their folder; nothing where none is wanted."""
     if setting.line == 0:
         return (), ""
@@ -90,12 +93,12 @@ async def _line(setting: Sweeping, found: Sequence[Sequence[Sample]]) -> tuple[t
     )
     count = setting.line
     if count is None:
-        priced = await _evaluated(setting, once, "line-price", samples=1, problems=setting.problems[:PRICED])
+        priced = await evaluated(setting, once, "line-price", samples=1, problems=setting.problems[:PRICED])
         count = line_samples(
             [mean(sample.total_tokens for sample in samples) for samples in found],
             mean(sample.total_tokens for sample in priced),
         )
-    return await _evaluated(setting, once, f"line-{count}", samples=count), f"line-{count}"
+    return await evaluated(setting, once, f"line-{count}", samples=count), f"line-{count}"
 
 
 def line_samples(spent: Sequence[float | None], sample: float | None) -> int:
@@ -107,7 +110,7 @@ def line_samples(spent: Sequence[float | None], sample: float | None) -> int:
     return min(MOST_LINE, max(2, ceil(dearest / sample))) if sample else 2
 
 
-async def _evaluated(
+async def evaluated(
     setting: Sweeping,
     point: Point,
     folder: str,
@@ -128,6 +131,7 @@ async def _evaluated(
             out=setting.out / folder,
             concurrency=setting.concurrency,
             budget=point.budget,
+            judge=setting.judge,
             audience=progress.audience,
             benchmark=setting.benchmark,
             settings=point.settings,

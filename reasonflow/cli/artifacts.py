@@ -20,9 +20,16 @@ def is_artifact(word: str) -> bool:
 
 
 def open_artifact(
-    path: str, signature: str | type, *, settings: Sequence[str] = (), corpus: Sequence[Path] = ()
+    path: str,
+    signature: str | type,
+    *,
+    settings: Sequence[str] = (),
+    corpus: Sequence[Path] = (),
+    allow: Sequence[str] = (),
 ) -> Program:
     """The program of an artifact, for problems of this signature; differences to where it was saved go to stderr.
+
+    allow: "module:Name" of classes and functions it may name; modules of the working folder are found, too.
 
     Raises InputError for what `rf.load` refuses, for options that only a program made by its name takes, and where it
     takes other inputs or does not give what is graded.
@@ -37,9 +44,11 @@ def open_artifact(
                 why=f"{path} says how its program is made",
                 fix="leave it out, or name the program itself",
             )
+    if allow and "" not in sys.path:
+        sys.path.append("")  # an installed command does not look into the working folder
     with warnings.catch_warnings(record=True) as differences:
         warnings.simplefilter("always", ArtifactWarning)
-        program: Any = rf.load(path)
+        program: Any = rf.load(path, allow=allow)
     for warning in differences:
         print(f"warning: {warning.message}", file=sys.stderr)
     task = read_signature(signature)

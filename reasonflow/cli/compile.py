@@ -1,4 +1,4 @@
-"""`reasonflow compile`: the settings of a program, searched on a budget."""
+"""`reasonflow compile`: a program made better on a budget, and tested on problems it has not seen."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reasonflow.cli.artifacts import is_artifact, open_artifact
 from reasonflow.cli.options import LOCAL, build, open_lm, runs_folder
 from reasonflow.cli.shared_options import (
+    PROGRAMS,
+    Allow,
     ApiKeyEnv,
     Data,
     Engine,
     MaxTokens,
     Model,
-    ProgramName,
     Seed,
     Settings,
     Temperature,
@@ -25,21 +27,26 @@ from reasonflow.cli.shared_options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import dspy
 
     from reasonflow.evals.dataset import Problem
     from reasonflow.evals.grading import Grader
+    from reasonflow.evals.transfer.measured import Transfer
     from reasonflow.language.program import Program
     from reasonflow.plan.budget import Budget
 
 _FEWEST, _MOST = 16, 200
 """Problems that settings are measured on where nobody says how many."""
+_WITH_GATES = 600
+"""The most where a third of them is for gates, which take some hundreds."""
 _EVALUATIONS = 6
 """Whole evaluations of a middling setting that the budget should pay for."""
 
 
 def compile_program(
-    program: ProgramName,
+    program: Annotated[str, typer.Argument(help=f"{PROGRAMS}, or an artifact, a .json file.")],
     budget: Annotated[
         str,
         typer.Option(
@@ -58,7 +65,21 @@ def compile_program(
         int | None,
         typer.Option(min=1, help="At most so many problems to measure on; as the budget suggests if not given."),
     ] = None,
-    optimize: Annotated[str, typer.Option(help="What to search: topology.")] = "topology",
+    test: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BENCHMARK",
+            help="Test the result on these, none of which it may have seen: as --benchmark, or a .jsonl file.",
+        ),
+    ] = None,
+    test_limit: Annotated[
+        int | None, typer.Option(min=1, help=f"At most so many of them; {_MOST} if not given. No part of the budget.")
+    ] = None,
+    optimize: Annotated[
+        str, typer.Option(help="What to make better: topology, gates, prompts, or several, as topology,gates.")
+    ] = "topology",
+    alpha: Annotated[float, typer.Option(help="Errors among what a gate accepts, at most.")] = 0.1,
+    delta: Annotated[float, typer.Option(help="Chance that there are more.")] = 0.1,
     objective: Annotated[
         str, typer.Option(help="accuracy; or sequential or total: the fewest tokens of what is not told apart from it.")
     ] = "accuracy",
@@ -67,6 +88,7 @@ def compile_program(
     api_key_env: ApiKeyEnv = None,
     seed: Seed = 0,
     settings: Settings = None,
+    allow: Allow = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Record and artifact; the same command goes on there.")
     ] = None,
@@ -82,26 +104,43 @@ def compile_program(
     """Search a program's widths and rounds for accuracy against tokens, and print the front of what is unbeaten.
 
     Settings are tried on the same problems with the same seeds; one that another clearly beats is given up early. The
-    best so far is DIR/PROGRAM.json, a program for `reasonflow eval`. Measure it there, on problems that were not
-    searched on: the best of many looks better than it is.
+    best so far is DIR/PROGRAM.json, a program for `reasonflow eval`.
+
+    --test measures the result on problems that were not searched on, beside the program it came from and beside
+    self-consistency with the same tokens: the best of many settings looks better than it is on those it was chosen by.
+
+    With gates in --optimize, a third of the problems is kept aside, and each gate of the program is calibrated on them
+    last. Programs with gates are compiled from an artifact.
 
     Examples:
 
       reasonflow compile pdr --benchmark graphmath:noise --budget calls=2000 --out runs/pdr
 
       reasonflow compile self_consistency --data problems.jsonl --budget total=1m,seconds=20m --objective total --json
+
+      reasonflow compile pdr --benchmark graphmath:noise --budget calls=2000 --test graphmath:noise --test-limit 100
+
+      reasonflow compile planner.json --benchmark gsm8k --budget calls=5k --optimize topology,gates --alpha 0.05
     """
     from reasonflow.evals.dataset import signature_of
     from reasonflow.evals.grading import Grader
     from reasonflow.optimizers.compiling import compile as compile_with
+    from reasonflow.optimizers.gates import fewest
     from reasonflow.plan.budget import Budget
 
     limits = Budget.parse(budget)
-    problems, name = _problems(benchmark, data, limit)
-    made: Any = build(program, signature_of(problems[0]), settings or ())
+    phases = tuple(word.strip() for word in optimize.split(","))
+    problems, name = _problems(benchmark, data, limit or (_WITH_GATES if "gates" in phases else _MOST))
+    tests = _test_problems(test, test_limit)
+    signature = signature_of(problems[0])
+    made: Any
+    if is_artifact(program):
+        made = open_artifact(program, signature, settings=settings or (), allow=allow or ())
+    else:
+        made = build(program, signature, settings or ())
     if limit is None:
-        problems = problems[: _size(made, problems, limits)]
-    folder = out or runs_folder("compile", program, name, model, str(seed))
+        problems = problems[: _size(made, problems, limits, phases, fewest(alpha, delta))]
+    folder = out or runs_folder("compile", program.removesuffix(".json"), name, model, str(seed))
     lm = open_lm(
         model,
         engine=engine,
@@ -118,19 +157,28 @@ def compile_program(
                 made,
                 _examples(problems),
                 _Graded(problems, grader),
+                testset=_examples(tests) or None,
                 budget=limits,
-                optimize=tuple(word.strip() for word in optimize.split(",")),
+                optimize=phases,
                 objective=objective,  # type: ignore[arg-type]  # checked there
+                alpha=alpha,
+                delta=delta,
                 seed=seed,
                 out=folder,
                 lm=lm,
                 concurrency=concurrency,
                 show_progress=True,
             )
+        if tests:
+            found = _tested(compiled, made, tests, folder, str(test), lm=lm, seed=seed, concurrency=concurrency)
+            compiled.compile_report = {**(compiled.compile_report or {}), "transfer": found.to_json()}
+            compiled.save(folder / compiled.compile_report["artifact"])
     except KeyboardInterrupt:
-        print(f"the trials so far are in {folder}; the same command goes on from there", file=sys.stderr)
+        print(f"what has ended is in {folder}; the same command goes on from there", file=sys.stderr)
         raise
     _show(compiled, folder, as_json)
+    if tests and not as_json:
+        print(f"\n{found}")
 
 
 class _Graded:
@@ -157,7 +205,40 @@ def _examples(problems: list[Problem]) -> list[dspy.Example]:
     ]
 
 
-def _problems(benchmark: str | None, data: Path | None, limit: int | None) -> tuple[list[Problem], str]:
+def _tested(
+    compiled: Program, before: Program, problems: list[Problem], folder: Path, name: str, **options: Any
+) -> Transfer:
+    """The transfer report, recorded below the folder: there it goes on where it was stopped."""
+    import anyio
+    from rich.console import Console
+
+    from reasonflow.evals.sweep.running import Sweeping
+    from reasonflow.evals.transfer.running import measure
+
+    talk = Console(stderr=True)
+    talk.print(f"test on {len(problems)} problems of {name}", highlight=False, markup=False, soft_wrap=True)
+    where = folder / "transfer"
+    setting = Sweeping(problems=problems, samples=1, out=where, benchmark=name, console=talk, **options)
+    return anyio.run(measure, setting, compiled, before)
+
+
+def _test_problems(test: str | None, limit: int | None) -> list[Problem]:
+    """What to test on; none where nothing is asked for."""
+    from reasonflow.errors import InputError
+    from reasonflow.evals.benchmarks import load
+
+    if test is None:
+        if limit is not None:
+            raise InputError(
+                "--test-limit has no use without --test", fix="say what to test on: --test graphmath:noise"
+            )
+        return []
+    if test.endswith(".jsonl"):
+        return load(data=test, limit=limit or _MOST)
+    return load(test, limit=limit or _MOST)
+
+
+def _problems(benchmark: str | None, data: Path | None, limit: int) -> tuple[list[Problem], str]:
     """Problems to search on, and what they are called: those of the train split where the benchmark has one."""
     from reasonflow.evals.benchmarks import BENCHMARKS, DEFAULT, load
     from reasonflow.evals.tasks import problems
@@ -167,18 +248,29 @@ def _problems(benchmark: str | None, data: Path | None, limit: int | None) -> tu
         name += ",split=train" if ":" in name else ":mid,split=train"
     if name is not None and data is None and f"{name}_train" in BENCHMARKS:
         name = f"{name}_train"
-    found = load(name, data=data, limit=limit or _MOST)
+    found = load(name, data=data, limit=limit)
     return found, "-".join(word for word in (name, None if data is None else data.stem) if word is not None)
 
 
-def _size(program: Program, problems: list[Problem], budget: Budget) -> int:
-    """So many problems that the budget pays for several evaluations."""
-    from reasonflow.optimizers.compiling import look_ahead
+def _size(program: Program, problems: list[Problem], budget: Budget, phases: Sequence[str], least: int) -> int:
+    """So many problems that the budget pays for several evaluations of what is measured on, and for the gates.
 
-    if budget.calls is None:
-        return 2 * _FEWEST
-    typical = look_ahead(program, _examples(problems[:1]), budget).typical
-    return max(_FEWEST, min(_MOST, budget.calls // (_EVALUATIONS * typical)))
+    least: examples that a gate takes.
+    """
+    from reasonflow.optimizers.compile_division import ASIDE
+    from reasonflow.optimizers.gate_samples import calls_each
+    from reasonflow.optimizers.topology.outlook import look_ahead
+
+    calls, gates = budget.calls, "gates" in phases
+    if "topology" not in phases:
+        return max(least, calls // calls_each(program)) if calls is not None and phases == ("gates",) else len(problems)
+    measured = 2 * _FEWEST
+    if calls is not None:
+        typical = look_ahead(program, _examples(problems[:1]), budget).typical
+        measured = max(_FEWEST, min(_MOST, calls // (_EVALUATIONS * typical)))
+    if "prompts" in phases:  # as many to learn from
+        measured *= 2
+    return max(round(measured / (1 - ASIDE)), round(least / ASIDE) + 1) if gates else measured
 
 
 def _show(compiled: Program, folder: Path, as_json: bool) -> None:
@@ -187,14 +279,22 @@ def _show(compiled: Program, folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**report, "out": str(folder), "artifact": str(artifact)}, ensure_ascii=False, default=str))
         return
-    front, spent = compiled.front, report["spent"]
-    states = [trial["state"] for trial in report["trials"]]
-    print(front)
-    print(
-        f"\n{len(states)} settings tried: {states.count('finished')} measured whole, {states.count('dropped')} "
-        f"given up early; {report['stopped']}"
-    )
-    print(f"spent: {spent['calls']:,} calls, {spent['total']:,} tokens, {spent['seconds']:,.0f} s")
-    chosen = next(point for point in front.points if point.trial == report["chosen"])
+    spent = report["spent"]
+    if "front" in report:
+        print(compiled.front)
+        states = [trial["state"] for trial in report["trials"]]
+        print(
+            f"\n{len(states)} settings tried: {states.count('finished')} measured whole, {states.count('dropped')} "
+            f"given up early; {report['stopped']}"
+        )
+    for gate in report.get("gates", ()):
+        print(f"gate {gate['gate']}: {gate['said']}")
+    by = ", ".join(f"{name} {amount['calls']:,}" for name, amount in report["spent_by"].items())
+    of = f" ({by})" if len(report["spent_by"]) > 1 else ""
+    print(f"spent: {spent['calls']:,} calls{of}, {spent['total']:,} tokens, {spent['seconds']:,.0f} s")
+    if "front" not in report:
+        print(f"written: {artifact}")
+        return
+    chosen = next(point for point in compiled.front.points if point.trial == report["chosen"])
     words = ", ".join(f"{name}={value}" for name, value in chosen.settings.items())
     print(f"chosen by {report['objective']}: {words} → {artifact}")

@@ -14,6 +14,7 @@ from reasonflow.cli.artifacts import is_artifact, open_artifact
 from reasonflow.cli.options import LOCAL, build, open_lm, parse_settings, runs_folder
 from reasonflow.cli.shared_options import (
     PROGRAMS,
+    Allow,
     ApiKeyEnv,
     Benchmark,
     Concurrency,
@@ -74,6 +75,7 @@ def evaluate(
     samples: Samples = 1,
     seed: Seed = 0,
     settings: Settings = None,
+    allow: Allow = None,
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     temperature: Temperature = None,
@@ -200,7 +202,7 @@ def evaluate(
     if not saved and (corpus or programs.searches(programs.find(program))):
         index = searching.index_of(problems, corpus or (), folder / searching.INDEX)
     if saved:
-        made = open_artifact(program, signature, settings=settings or (), corpus=corpus or ())
+        made = open_artifact(program, signature, settings=settings or (), corpus=corpus or (), allow=allow or ())
     else:
         made = build(program, signature, arguments, retriever=index)
     if index is not None:

@@ -51,6 +51,14 @@ Corpus: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option("--corpus", metavar="FILE", help="What is searched: JSON lines with title and text; repeat for more."),
 ]
+Allow: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="MODULE:NAME",
+        help="A class or a tool that an artifact may name: its module is imported, from here too; repeat for more.",
+    ),
+]
 Limit: TypeAlias = Annotated[int | None, typer.Option(min=1, help="At most so many problems, the first ones.")]
 Samples: TypeAlias = Annotated[int, typer.Option(min=1, help="Runs per problem.")]
 Seed: TypeAlias = Annotated[

@@ -19,7 +19,7 @@ import dspy
 import pydantic
 
 from reasonflow.errors import ArtifactWarning, InputError, ProgramError, ReasonFlowError
-from reasonflow.language.allowed_classes import AllowedClasses
+from reasonflow.language.allowed_classes import Allowed, AllowedClasses
 from reasonflow.language.call_sites import Generate
 from reasonflow.language.choices import Choice
 from reasonflow.language.parts import modules_of, of_kind, parts_of
@@ -178,12 +178,14 @@ def _versions() -> dict[str, str]:
 # Loading -------------------------------------------------------------------------------------------------------------
 
 
-def load(path: str | Path, allow: Iterable[type | str] = ()) -> Program:
+def load(path: str | Path, allow: Iterable[Allowed] = (), *, lms: Iterable[dspy.BaseLM] = ()) -> Program:
     """The program of an artifact, made again with what was learnt.
 
-    allow: classes the file may name, beside ReasonFlow's own programs: class objects, or "module:Class", whose module
-        is imported if the file asks for it. Nothing else is imported, and nothing is unpickled.
-    The language model is the context's, as always. Warns of what differs from where it was saved (ArtifactWarning).
+    allow: what the file may name, beside ReasonFlow's own programs: classes, functions such as its tools, or
+        "module:Name", whose module is imported if the file asks for it. Nothing else is imported, and nothing is
+        unpickled.
+    lms: the language models that it was made with, as `small=` of a planner: they are found by their names.
+    All other call sites have the context's, as always. Warns of what differs from where it was saved (ArtifactWarning).
     Raises InputError for a file that is no artifact, is newer or damaged, names a class that is not allowed, or does
     not fit its class any more.
     """
@@ -191,7 +193,7 @@ def load(path: str | Path, allow: Iterable[type | str] = ()) -> Program:
     whole = _read(path)
     entry = _entry(whole, path)
     state = {name: value for name, value in whole.items() if name != ENTRY}
-    program = _Maker(entry, state, AllowedClasses(allow), path.name).program()
+    program = _Maker(entry, state, AllowedClasses(allow), path.name, lms).program()
     _warn_of_differences(program, entry, path)
     return program
 
@@ -250,9 +252,17 @@ def _entry(whole: dict[str, Any], path: Path) -> _Entry:
 class _Maker:
     """Makes the program of one artifact."""
 
-    def __init__(self, entry: _Entry, state: Mapping[str, Any], classes: AllowedClasses, name: str) -> None:
+    def __init__(
+        self,
+        entry: _Entry,
+        state: Mapping[str, Any],
+        classes: AllowedClasses,
+        name: str,
+        lms: Iterable[dspy.BaseLM] = (),
+    ) -> None:
         self.entry, self.state, self.classes, self.name = entry, state, classes, name
-        self.restore = Restorer(classes.find, self._make)
+        self.lms = {lm.model: lm for lm in lms}
+        self.restore = Restorer(classes.find, classes.function, self._lm, self._make)
 
     def program(self) -> Program:
         """The program with its sites, compiled parts, state, choices and budgets as they were."""
@@ -280,6 +290,15 @@ class _Maker:
         if entry.report is not None:
             program.compile_report = entry.report
         return program
+
+    def _lm(self, name: str) -> dspy.BaseLM:
+        if name not in self.lms:
+            raise InputError(
+                f"{self.name} was made with the language model {name}, which is not given",
+                why="an artifact stores none, but their names",
+                fix=f"rf.load(path, lms=[...]) with one of that name; given: {', '.join(self.lms) or 'none'}",
+            )
+        return self.lms[name]
 
     def _make(self, described: Mapping[str, Json], where: str) -> Program:
         cls = self.classes.find(str(described.get("class")))
@@ -343,12 +362,15 @@ class _Maker:
                 known[name] = {key: value for key, value in state[name].items() if key in _STATE_KEYS} | {"lm": None}
             elif name in state:
                 known[name] = state[name]
+        own = {name: site.lm for name, site in predictors_of(module)}
         try:
             module.load_state(known)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{self.name} is damaged", why=f"a call site's state: {error!r}", fix="save the program again"
             ) from error
+        for name, site in predictors_of(module):  # DSPy's state would take away those it was made with
+            site.lm = own[name]
 
     def _part(self, parts: Mapping[str, Any], name: str) -> Any:
         if name not in parts:
@@ -382,17 +404,20 @@ def _warn_of_differences(program: Program, entry: _Entry, path: Path) -> None:
         for name, then in entry.versions.items()
         if now.get(name) != then
     ]
-    model = _fingerprint(dspy.settings.lm)
+    own = [site.lm for site in of_kind(dict(parts_of(program)), dspy.Predict).values() if site.lm is not None]
+    model = _fingerprint(next(iter(own), dspy.settings.lm))
     if model is not None and entry.model is not None:
         differences += [
             f"{name} {entry.model.get(name, '(unknown)')}, now {model.get(name, '(unknown)')}"
             for name in _OF_THE_MODEL
             if entry.model.get(name) != model.get(name)
         ]
-    if _plan_digest(program) != entry.plan:
+    if _plan_digest(_without_models(program)) != entry.plan:
         differences.append("its plan is not the one it was saved with")
-    if entry.own_models:
-        sites = ", ".join(f"{name} ({lm})" for name, lm in entry.own_models.items())
+    given = {name for name, site in predictors_of(program) if site.lm is not None}
+    missing = {name: lm for name, lm in entry.own_models.items() if name not in given}
+    if missing:
+        sites = ", ".join(f"{name} ({lm})" for name, lm in missing.items())
         differences.append(f"language models of call sites, which are not stored: {sites}")
     if differences:
         warnings.warn(

@@ -106,11 +106,13 @@ class Program(dspy.Module):
 
     @property
     def front(self) -> Front:
-        """The settings `rf.compile` found to be unbeaten. Raises InputError for a program it did not make."""
+        """The settings `rf.compile` found to be unbeaten. Raises InputError for a program whose topology it left."""
         from reasonflow.optimizers.front import Front
 
-        if self.compile_report is None:
-            raise InputError(f"this {type(self).__name__} has no front", fix="make one with rf.compile(...)")
+        if self.compile_report is None or "front" not in self.compile_report:
+            raise InputError(
+                f"this {type(self).__name__} has no front", fix='make one with rf.compile(..., optimize=("topology",))'
+            )
         return Front.from_json(self.compile_report["front"])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

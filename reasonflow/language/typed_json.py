@@ -1,7 +1,8 @@
 """Values and types in JSON's own types: what an artifact keeps of a program's constructor and call sites.
 
 Plain values stand for themselves. What JSON lacks is an object with one key that begins with `$`: `$tuple`, `$dict`,
-`$float`, `$type`, `$signature`, `$budget`, `$choice`, `$gate`, `$program`. Classes are named, never stored.
+`$float`, `$type`, `$signature`, `$budget`, `$choice`, `$gate`, `$function`, `$tool`, `$lm`, `$program`. Classes,
+functions and language models are named, never stored.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -77,6 +79,12 @@ def describe(value: Any, where: str, *, opaque: bool = False) -> Json:
         return {"$choice": choice if value.only else {**choice, "only": False}}
     if isinstance(value, Gate) and value.score.settings["score"] in KNOWN:
         return {"$gate": {"score": value.score.settings, "strict": value.strict}}
+    if isinstance(value, dspy.BaseLM):
+        return {"$lm": value.model}
+    if isinstance(value, types.FunctionType) and _is_importable(value):
+        return {"$function": path_of(value)}
+    if isinstance(value, dspy.Tool) and (tool := _describe_tool(value)) is not None:
+        return {"$tool": tool}
     return _unknown(type(value).__name__, where, "value", opaque)
 
 
@@ -113,9 +121,28 @@ def describe_signature(signature: type[dspy.Signature], where: str, *, opaque: b
     }
 
 
-def path_of(cls: type) -> str:
-    """How a class is named: "module:Class"."""
-    return f"{cls.__module__}:{cls.__qualname__}"
+def path_of(named: type | types.FunctionType) -> str:
+    """How a class or a function is named: "module:Class"."""
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _is_importable(function: types.FunctionType) -> bool:
+    """Whether its path leads to it: not to a lambda, nor to a function inside of another."""
+    found: Any = sys.modules.get(function.__module__)
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is function
+
+
+def _describe_tool(tool: dspy.Tool) -> Json:
+    """Its function, name and description; None where that is not all of it."""
+    function = tool.func
+    if not isinstance(function, types.FunctionType) or not _is_importable(function):
+        return None
+    again = dspy.Tool(function, name=tool.name, desc=tool.desc)
+    if (again.args, again.arg_desc) != (tool.args, tool.arg_desc):
+        return None
+    return {"function": path_of(function), "name": tool.name, "desc": tool.desc}
 
 
 def _describe_mapping(value: Mapping[Any, Any], where: str, opaque: bool) -> Json:
@@ -163,8 +190,8 @@ def _unknown(name: str, where: str, noun: str, opaque: bool) -> Json:
         f"{where} cannot be saved: a {noun} of {name!r} has no JSON form"
         if noun == "value"
         else f"{where} cannot be saved: the {noun} {name} has no JSON form",
-        why="an artifact holds plain values, signatures, budgets and programs; types are built-in ones, Literal, "
-        "unions, enums and pydantic models",
+        why="an artifact holds plain values, signatures, budgets, programs and the names of a module's own functions; "
+        "types are built-in ones, Literal, unions, enums and pydantic models",
         fix="make it inside the program's __init__ from a plain argument, or set it after loading",
     )
 
@@ -178,6 +205,10 @@ class Restorer:
 
     find_class: Callable[[str], type]
     """The class of a path, if it is allowed."""
+    find_function: Callable[[str], Callable[..., Any]]
+    """The function of a path, if it is allowed."""
+    find_lm: Callable[[str], dspy.BaseLM]
+    """The language model of a name, if it was given."""
     make_program: Callable[[Mapping[str, Json], str], Any]
     """A program from what `Construction.described` wrote."""
 
@@ -218,6 +249,12 @@ class Restorer:
                 return Range(value, low, high, log=log)
             case "$gate", {"score": dict(settings), "strict": bool(strict)}:
                 return Gate(described_score(settings), strict=strict)
+            case "$function", str():
+                return self.find_function(inner)
+            case "$tool", {"function": str(path), "name": str(name), "desc": desc}:
+                return dspy.Tool(self.find_function(path), name=name, desc=desc)
+            case "$lm", str():
+                return self.find_lm(inner)
             case "$program", dict():
                 return self.make_program(inner, where)
         raise _damaged(where, f"{code} is nothing that can be made again")

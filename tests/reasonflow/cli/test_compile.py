@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import reasonflow as rf
 from reasonflow.cli import compile as command
 from reasonflow.cli import eval as evaluation
+from tests.optimizers.gated_votes import Guarded
 from tests.optimizers.scripted_votes import right_by
 
 
@@ -53,9 +55,54 @@ def test_the_front_is_printed_and_the_artifact_runs(
     assert found["total_tokens"] > 5 * width
 
 
+def test_the_result_is_tested_on_other_problems(
+    data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": str(n), "problem": f"What is {n}?", "answer": str(n)} for n in range(300, 330)]
+    Path("others.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = ("compile", "self_consistency", "--data", str(data), "--budget", "calls=700", "--limit", "12")
+    tested = (*words, "--test", "others.jsonl", "--out", "runs/it")
+    assert reasonflow(*tested) == 0
+    out, err = capsys.readouterr()
+    assert "the compiled program on 30 problems that its compile has not seen" in out
+    assert "compiled against before: " in out
+    assert "compiled against the vote at equal total tokens" in out
+    assert "nothing of a model" in out
+    assert "test on 30 problems of others.jsonl" in err
+    assert reasonflow(*tested, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["transfer"]["problems"] == 30
+    kept = json.loads(Path("runs/it/self_consistency.json").read_text())["reasonflow"]["report"]
+    assert kept["transfer"] == report["transfer"]
+    assert kept["data"]["test"]["examples"] == 30
+
+    assert reasonflow(*words, "--test", str(data), "--out", "runs/other") == 2
+    assert "of testset stands in trainset" in capsys.readouterr().err
+    assert not Path("runs/other").exists()
+
+
+def test_gates_of_an_artifact_are_calibrated_and_it_runs(
+    data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Guarded(threshold=0.5).save("guarded.json")
+    named = ("--allow", f"{Guarded.__module__}:Guarded")
+    words = ("guarded.json", "--data", str(data), *named)
+    options = ("--budget", "calls=900", "--optimize", "topology,gates", "--alpha", "0.3", "--delta", "0.3")
+    assert reasonflow("compile", *words, *options, "--out", "runs/it") == 0
+    out, _ = capsys.readouterr()
+    assert "gate gate: " in out
+    assert re.search(r"spent: \d+ calls \(topology \d+, gates \d+\)", out)
+    assert reasonflow("eval", "runs/it/guarded.json", "--data", str(data), "--limit", "5", "--json") == 2
+    assert "not allowed" in capsys.readouterr().err
+    assert reasonflow("eval", "runs/it/guarded.json", "--data", str(data), *named, "--limit", "5", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["problems"] == 5
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("compile", "pdr", "--budget", "calls=9k", "--optimize", "gates"), "no gates to calibrate"),
+        (("compile", "pdr", "--budget", "calls=9k", "--test-limit", "5"), "--test-limit has no use without --test"),
         (("compile", "chain_of_thought", "--budget", "calls=500"), "nothing to tune"),
         (("compile", "pdr", "--budget", "calls=10"), "one evaluation takes up to"),
         (("compile", "pdr", "--budget", "calls=9k", "--optimize", "prompts"), "prompts cannot be optimized"),

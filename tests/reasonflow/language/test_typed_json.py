@@ -27,8 +27,8 @@ def refuse(described: Any, where: str) -> Any:
     raise AssertionError("no program was described")
 
 
-restore = Restorer({"Mood": Mood}.__getitem__, refuse)
-found = Restorer(lambda path: {Mood.__qualname__: Mood}[path.partition(":")[2]], refuse)
+restore = Restorer({"Mood": Mood}.__getitem__, refuse, refuse, refuse)
+found = Restorer(lambda path: {Mood.__qualname__: Mood}[path.partition(":")[2]], refuse, refuse, refuse)
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 keys = st.text() | st.integers() | st.tuples(st.integers(), st.text())
