@@ -18,21 +18,25 @@ import anyio
 import dspy
 
 import reasonflow as rf
+from reasonflow.errors import InputError
 from reasonflow.evals.performance.conditions import start
 from reasonflow.evals.performance.hypervolume import Losses, hypervolume
 from reasonflow.evals.performance.report import ENGINE_PACKAGES, UNKNOWN, Provenance, Report, Table, provenance
 from reasonflow.evals.performance.shared_trials import SharedTrials
+from reasonflow.evals.tasks.problems import examples, is_named
 from reasonflow.optimizers.front import Front, Point
 from reasonflow.optimizers.topology import racing
 from reasonflow.optimizers.topology.search import History, TopologySearch
 from reasonflow.optimizers.topology.space import Settings, current, shown, space_of
 from reasonflow.optimizers.topology.tuning import Tuning, point_of
-from reasonflow.optimizers.trial_runs import Metric
 from reasonflow.plan.budget import Budget
 
 Arm: TypeAlias = Literal["search", "random", "raced"]
 ARMS: tuple[Arm, ...] = ("search", "random", "raced")
 """Ours; settings drawn evenly, each measured whole; the same with our racing."""
+MIX = "graphmath:noise"
+KNOBS = ("widths", "distiller", "temperature")
+"""Of PDR, that are searched: 144 settings."""
 GRID: tuple[Mapping[str, Any], ...] = tuple(
     {"widths": widths, "distiller": distiller}
     for widths in ((2,), (4,), (8,), (16,), (4, 2), (8, 4))
@@ -213,46 +217,54 @@ class RandomSearch(TopologySearch):
 class Sizes:
     """How much is measured."""
 
-    benchmark: str = "graphmath:noise"
     problems: int = 16
     others: int = 16
     """Problems for what the fronts are worth, which no search has seen; 0: not measured."""
-    budget: int = 2000
-    """Calls of each arm and seed."""
+    calls: int = 1000
+    """Budget of each search."""
     seeds: int = 5
+    """Searches of each kind."""
 
 
 def measure_compile(
     lm: dspy.LM,
-    program: rf.Program,
-    examples: Sequence[dspy.Example],
-    others: Sequence[dspy.Example],
-    metric: Metric,
+    sizes: Sizes,
     *,
-    budget: int,
-    seeds: int = 5,
-    benchmark: str = "",
+    benchmark: str | None = None,
+    program: rf.Program | None = None,
     grid: Sequence[Mapping[str, Any]] = GRID,
     say: Callable[[str], None] = lambda text: None,
 ) -> CompileSearch:
-    """Search with all arms. program: with its knobs open, set to where a search begins.
+    """Search with all arms.
 
-    others: examples for what the fronts are worth, of which there may be none. say: told what came of each search.
+    benchmark: a mix of `graphmath`; None: `MIX`. program: with its knobs open, set to where a search begins; None: PDR.
+    say: told what came of each search. Raises InputError for a benchmark that is no mix, or names a split.
     """
+    name = benchmark or MIX
+    if not is_named(name) or "split=" in name:
+        raise InputError(f"{name!r} is no mix of graphmath to search on", fix=f"graphmath:noise, or {MIX}")
+    joined = f"{name}," if ":" in name else f"{name}:mid,"
     start(lm)
-    measuring = _Measuring(program, examples, others, metric, lm, budget, seeds, benchmark, grid, say)
+    measuring = _Measuring(
+        program=program or rf.PDR.searched(widths=(4, 2), search=KNOBS),
+        examples=examples(f"{joined}split=train", size=sizes.problems),
+        others=examples(f"{joined}split=test", size=sizes.others),
+        lm=lm,
+        sizes=sizes,
+        benchmark=name,
+        grid=grid,
+        say=say,
+    )
     return anyio.run(measuring.run)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Measuring:
     program: rf.Program
     examples: Sequence[dspy.Example]
     others: Sequence[dspy.Example]
-    metric: Metric
     lm: dspy.LM
-    budget: int
-    seeds: int
+    sizes: Sizes
     benchmark: str
     grid: Sequence[Mapping[str, Any]]
     say: Callable[[str], None]
@@ -261,13 +273,13 @@ class _Measuring:
     async def run(self) -> CompileSearch:
         began, space = time.perf_counter(), space_of(self.program)
         with dspy.context(lm=self.lm):
-            trials = SharedTrials(self.program, space, self.examples, self.metric, self.lm, seed=0)
-            found = [await self._search(trials, arm, seed) for seed in range(self.seeds) for arm in ARMS]
+            trials = SharedTrials(self.program, space, self.examples, rf.math_equal, self.lm, seed=0)
+            found = [await self._search(trials, arm, seed) for seed in range(self.sizes.seeds) for arm in ARMS]
             begin = current(self.program, space)
             grid = [await self._point(trials, {**begin, **settings}) for settings in self.grid]
             again, spent = {}, trials.spent.calls
             if self.others:
-                unseen = SharedTrials(self.program, space, self.others, self.metric, self.lm, seed=0)
+                unseen = SharedTrials(self.program, space, self.others, rf.math_equal, self.lm, seed=0)
                 fronts = {shown(p.settings): p.settings for each in found for p in each.front.points}
                 self.say(f"{len(fronts)} settings of fronts on {len(self.others)} other problems ...")
                 again = {name: await self._point(unseen, settings) for name, settings in fronts.items()}
@@ -279,7 +291,7 @@ class _Measuring:
             size=space.size,
             problems=len(self.examples),
             others=len(self.others),
-            budget=self.budget,
+            budget=self.sizes.calls,
             seconds=time.perf_counter() - began,
             engine_calls=spent,
             benchmark=self.benchmark,
@@ -287,7 +299,7 @@ class _Measuring:
         )
 
     async def _search(self, trials: SharedTrials, arm: Arm, seed: int) -> Found:
-        runs = trials.charged(Budget(calls=self.budget))
+        runs = trials.charged(Budget(calls=self.sizes.calls))
         first = [current(self.program, trials.space)]
         search = (
             TopologySearch(trials.space, seed=seed, first=first)

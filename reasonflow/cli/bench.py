@@ -451,6 +451,40 @@ def search(
     )
 
 
+@app.command("compile")
+def compile_search(
+    benchmark: Annotated[
+        str,
+        typer.Option(metavar="graphmath:MIX", help="Problems to search on, of the train split; a small mix if none."),
+    ] = "",
+    problems: Annotated[int, typer.Option(min=8, help="To search on.")] = 16,
+    others: Annotated[int, typer.Option(min=0, help="Of the test split, for what the fronts are worth.")] = 16,
+    calls: Annotated[int, typer.Option(min=1, help="Budget of each search.")] = 1000,
+    seeds: Annotated[int, typer.Option(min=2, help="Searches of each kind.")] = 5,
+    as_json: AsJson = False,
+    model: Model = "embedded",
+    engine_option: EngineOptions = None,
+    verbose: Verbose = False,
+) -> None:
+    """The search of `reasonflow compile` over PDR's shape, against random search with as many calls and a grid by hand.
+
+    Hypervolume of the fronts in accuracy, sequential and total tokens, with an interval over the seeds; and how many
+    of twelve settings that a person would try dominate a point of the fronts. Every run is made on the engine once,
+    and charged to every search that asks for it.
+
+    Examples:
+
+      reasonflow bench compile
+
+      reasonflow bench compile --benchmark graphmath:breadth --problems 32 --calls 2000 --model Qwen/Qwen3-8B --json
+    """
+    from reasonflow.evals.performance.compile_search import Sizes, measure_compile
+
+    sizes = Sizes(problems=problems, others=others, calls=calls, seeds=seeds)
+    lm = _engine(model, engine_option, verbose=verbose)
+    show(measure_compile(lm, sizes, benchmark=benchmark or None, say=_say).report(), as_json)
+
+
 def _say(text: str) -> None:
     """What is under way."""
     typer.echo(text, err=True)
