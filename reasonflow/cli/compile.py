@@ -58,6 +58,14 @@ def compile_program(
         int | None,
         typer.Option(min=1, help="At most so many problems to measure on; as the budget suggests if not given."),
     ] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=V1,V2]",
+            help="An option of the program to search, with its values (lists with ; between) or its range LOW..HIGH; "
+            "repeat for more. All that the program offers if not given.",
+        ),
+    ] = None,
     optimize: Annotated[str, typer.Option(help="What to search: topology.")] = "topology",
     objective: Annotated[
         str, typer.Option(help="accuracy; or sequential or total: the fewest tokens of what is not told apart from it.")
@@ -79,7 +87,10 @@ def compile_program(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Search a program's widths and rounds for accuracy against tokens, and print the front of what is unbeaten.
+    """Search a program's shape for accuracy against tokens, and print the front of what is unbeaten.
+
+    What is searched is what the program offers: widths, rounds, distiller, temperature and the like; --set says where the
+    search begins, --search what is open.
 
     Settings are tried on the same problems with the same seeds; one that another clearly beats is given up early. The
     best so far is DIR/PROGRAM.json, a program for `reasonflow eval`. Measure it there, on problems that were not
@@ -88,6 +99,8 @@ def compile_program(
     Examples:
 
       reasonflow compile pdr --benchmark graphmath:noise --budget calls=2000 --out runs/pdr
+
+      reasonflow compile pdr --budget calls=2000 --search "widths=2;4;4,2" --search temperature=0.2..1.2
 
       reasonflow compile self_consistency --data problems.jsonl --budget total=1m,seconds=20m --objective total --json
     """
@@ -98,7 +111,7 @@ def compile_program(
 
     limits = Budget.parse(budget)
     problems, name = _problems(benchmark, data, limit)
-    made: Any = build(program, signature_of(problems[0]), settings or ())
+    made: Any = build(program, signature_of(problems[0]), settings or (), search=search or ())
     if limit is None:
         problems = problems[: _size(made, problems, limits)]
     folder = out or runs_folder("compile", program, name, model, str(seed))
