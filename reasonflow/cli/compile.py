@@ -89,7 +89,7 @@ def compile_program(
 ) -> None:
     """Search a program's shape for accuracy against tokens, and print the front of what is unbeaten.
 
-    What is searched is what the program offers: widths, rounds, distiller, temperature and the like; --set says where the
+    It searches what the program offers: widths, rounds, distiller, temperature and the like; --set says where the
     search begins, --search what is open.
 
     Settings are tried on the same problems with the same seeds; one that another clearly beats is given up early. The
