@@ -60,7 +60,6 @@ class PDR(rf.Program):
         {
             "widths": _WIDTHS,
             "distiller": get_args(Distiller),
-            "workspace_tokens": (256, 512, 1024),
             "temperature": TEMPERATURES,
         }
     )

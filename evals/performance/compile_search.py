@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any, Literal, TypeAlias
@@ -26,8 +26,8 @@ from reasonflow.evals.performance.shared_trials import SharedTrials
 from reasonflow.evals.tasks.problems import examples, is_named
 from reasonflow.optimizers.front import Front, Point
 from reasonflow.optimizers.topology import racing
-from reasonflow.optimizers.topology.search import History, TopologySearch
-from reasonflow.optimizers.topology.space import Settings, current, shown, space_of
+from reasonflow.optimizers.topology.search import Cost, History, TopologySearch, Trial
+from reasonflow.optimizers.topology.space import Settings, current, shown, space_of, spell
 from reasonflow.optimizers.topology.tuning import Tuning, point_of
 from reasonflow.plan.budget import Budget
 
@@ -206,11 +206,20 @@ class CompileSearch:
         return Table(title="", columns=columns, rows=rows)
 
 
+_DRAWN = 256
+"""More settings than a search can try."""
+
+
 class RandomSearch(TopologySearch):
     """Settings drawn evenly, none twice."""
 
-    def _proposed(self, history: History) -> Iterator[Settings]:
-        yield from ()
+    def ask(
+        self, history: History, allowed: Callable[[Settings], bool], cost: Cost = lambda settings: 1.0
+    ) -> Trial | None:
+        tried = {spell(told.trial.settings) for told in history}
+        drawn = (*self.sample(_DRAWN), *self._listed(len(history)))
+        found = next((one for one in drawn if spell(one) not in tried and allowed(one)), None)
+        return None if found is None else Trial(len(history), found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,7 +111,7 @@ class Tuning:
         # open when the budget ends, and a larger budget goes on with it.
         new = min(1.0, self.runs.ledger.spent.calls / self._taken) if self._taken else 1.0
         for share, rate in ((_SHARE, 1.0), (1.0, 1.0), (1.0, new)):
-            trial = self.search.ask(self.history, partial(self._fits, share=share, rate=rate))
+            trial = self.search.ask(self.history, partial(self._fits, share=share, rate=rate), self.most_calls)
             if trial is not None:
                 return trial
         return None

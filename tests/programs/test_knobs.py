@@ -61,7 +61,7 @@ def test_a_chosen_distiller_is_the_distiller(distiller: str) -> None:
 
 
 def test_the_length_of_notes_is_that_of_the_choice() -> None:
-    program = rf.PDR.searched(widths=(2,), search=("workspace_tokens",))
+    program = rf.PDR(widths=(2,), workspace_tokens=rf.Choice(1024, options=[256, 1024]))
     short = with_settings(program, {"workspace_tokens": 256})
     assert program.explain().bound.total_tokens is None or short.explain().bound != program.explain().bound
     with dspy.context(lm=rf.scripted(answer)):
