@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal, TypeAlias
 
@@ -27,22 +28,34 @@ from reasonflow.evals.tasks.problems import examples, is_named
 from reasonflow.optimizers.front import Front, Point
 from reasonflow.optimizers.topology import racing
 from reasonflow.optimizers.topology.search import Cost, History, TopologySearch, Trial
-from reasonflow.optimizers.topology.space import Settings, current, shown, space_of, spell
+from reasonflow.optimizers.topology.space import Settings, Space, current, shown, space_of, spell
 from reasonflow.optimizers.topology.tuning import Tuning, point_of
 from reasonflow.plan.budget import Budget
 
 Arm: TypeAlias = Literal["search", "random", "raced"]
 ARMS: tuple[Arm, ...] = ("search", "random", "raced")
 """Ours; settings drawn evenly, each measured whole; the same with our racing."""
-MIX = "graphmath:noise"
-KNOBS = ("widths", "distiller", "temperature")
-"""Of PDR, that are searched: 144 settings."""
+MIX = "graphmath:noise,width=2..3,depth=2..3"
+"""Problems short enough that two cores solve some thousands of samples in a quarter of an hour, with distractors enough
+that one sample is often wrong."""
+WIDTHS = ((1,), (2,), (2, 2), (4,), (4, 2), (4, 4), (8,), (8, 4), (8, 4, 2))
+TEMPERATURES = (0.3, 0.6, 1.0)
+"""The built-in model's own is 1."""
 GRID: tuple[Mapping[str, Any], ...] = tuple(
     {"widths": widths, "distiller": distiller}
-    for widths in ((2,), (4,), (8,), (16,), (4, 2), (8, 4))
+    for widths in ((1,), (2,), (4,), (8,), (4, 2), (8, 4))
     for distiller in ("summary", "top_k")
 )
 """What a person would try: six shapes with two distillers each, everything else as it is."""
+
+
+def searched_pdr() -> rf.PDR:
+    """108 settings of PDR: nine shapes, four distillers, three temperatures."""
+    return rf.PDR.searched(
+        widths=rf.Choice((4, 2), options=WIDTHS),
+        temperature=rf.Choice(1.0, options=TEMPERATURES),
+        search=("widths", "distiller", "temperature"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,26 +255,32 @@ def measure_compile(
     benchmark: str | None = None,
     program: rf.Program | None = None,
     grid: Sequence[Mapping[str, Any]] = GRID,
+    out: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> CompileSearch:
     """Search with all arms.
 
     benchmark: a mix of `graphmath`; None: `MIX`. program: with its knobs open, set to where a search begins; None: PDR.
-    say: told what came of each search. Raises InputError for a benchmark that is no mix, or names a split.
+    out: a folder that keeps all calls: the same call goes on there where it was stopped. say: told what came of each
+        search.
+    Raises InputError for a benchmark that is no mix, or names a split, and for a folder of another measurement.
     """
     name = benchmark or MIX
     if not is_named(name) or "split=" in name:
         raise InputError(f"{name!r} is no mix of graphmath to search on", fix=f"graphmath:noise, or {MIX}")
     joined = f"{name}," if ":" in name else f"{name}:mid,"
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     start(lm)
     measuring = _Measuring(
-        program=program or rf.PDR.searched(widths=(4, 2), search=KNOBS),
+        program=program or searched_pdr(),
         examples=examples(f"{joined}split=train", size=sizes.problems),
         others=examples(f"{joined}split=test", size=sizes.others),
         lm=lm,
         sizes=sizes,
         benchmark=name,
         grid=grid,
+        out=out,
         say=say,
     )
     return anyio.run(measuring.run)
@@ -276,19 +295,20 @@ class _Measuring:
     sizes: Sizes
     benchmark: str
     grid: Sequence[Mapping[str, Any]]
+    out: Path | None
     say: Callable[[str], None]
     most_calls: dict[str, int | None] = field(default_factory=dict)
 
     async def run(self) -> CompileSearch:
         began, space = time.perf_counter(), space_of(self.program)
         with dspy.context(lm=self.lm):
-            trials = SharedTrials(self.program, space, self.examples, rf.math_equal, self.lm, seed=0)
+            trials = self._shared(space, self.examples, "searched")
             found = [await self._search(trials, arm, seed) for seed in range(self.sizes.seeds) for arm in ARMS]
             begin = current(self.program, space)
             grid = [await self._point(trials, {**begin, **settings}) for settings in self.grid]
             again, spent = {}, trials.spent.calls
             if self.others:
-                unseen = SharedTrials(self.program, space, self.others, rf.math_equal, self.lm, seed=0)
+                unseen = self._shared(space, self.others, "others")
                 fronts = {shown(p.settings): p.settings for each in found for p in each.front.points}
                 self.say(f"{len(fronts)} settings of fronts on {len(self.others)} other problems ...")
                 again = {name: await self._point(unseen, settings) for name, settings in fronts.items()}
@@ -306,6 +326,10 @@ class _Measuring:
             benchmark=self.benchmark,
             provenance=provenance((*ENGINE_PACKAGES, "optuna", "math-verify"), self.lm),
         )
+
+    def _shared(self, space: Space, examples: Sequence[dspy.Example], name: str) -> SharedTrials:
+        file = None if self.out is None else self.out / f"{name}.sqlite"
+        return SharedTrials(self.program, space, examples, rf.math_equal, self.lm, seed=0, file=file)
 
     async def _search(self, trials: SharedTrials, arm: Arm, seed: int) -> Found:
         runs = trials.charged(Budget(calls=self.sizes.calls))

@@ -10,17 +10,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import dspy
 
 import reasonflow as rf
 from reasonflow.backends.protocol import Completion
+from reasonflow.optimizers.compile_data import examples_digest
 from reasonflow.optimizers.topology.space import Settings, Space, current, spell, with_settings
 from reasonflow.optimizers.trial_record import ExampleJournal, Result, TrialRecord
 from reasonflow.optimizers.trial_runs import Metric, Runs
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime.ledger import Amount, Ledger
 from reasonflow.runtime.price import FREE_OF_CHARGE
+
+_SESSION = 1_000_000
+"""Numbers of trials that each session has for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,16 @@ class SharedTrials:
         examples: Sequence[dspy.Example],
         metric: Metric,
         lm: dspy.LM,
+        *,
         seed: int,
+        file: Path | None = None,
     ) -> None:
+        """file: keeps all calls: a stopped measurement goes on where it was. Raises InputError for another one's."""
         self.program, self.space, self.lm, self.seed = program, space, lm, seed
-        self._record = _Logging(sqlite3.connect(":memory:", check_same_thread=False), "the record")
-        self._record.open({})
+        where = ":memory:" if file is None else str(file)
+        self._record = _Logging(sqlite3.connect(where, timeout=1, check_same_thread=False), where)
+        about = {"examples": examples_digest(examples), "model": dict(lm.engine.runtime.identity), "seed": seed}
+        self._record.open(about)
         self.runs = Runs(
             examples=examples,
             metric=metric,
@@ -62,15 +72,16 @@ class SharedTrials:
 
     @property
     def spent(self) -> Amount:
-        """On the engine, for all that asked."""
-        return self.runs.ledger.spent
+        """On the engine, for all that asked, in all sessions."""
+        return self._record.spent(FREE_OF_CHARGE)
 
     async def outcomes(self, settings: Settings, wanted: Sequence[int]) -> list[Outcome]:
         """The runs of a setting on these examples."""
         key = spell(settings)
         missing = [example for example in wanted if (key, example) not in self._known]
         if missing:
-            number = self._numbers.setdefault(key, len(self._numbers))
+            # A number of this session's: earlier ones left calls, and not which of them a run is made of.
+            number = self._numbers.setdefault(key, self._record.session * _SESSION + len(self._numbers))
             await self.runs.block(with_settings(self.program, settings), number, missing, strict=True)
             results = self._record.results(number)
             for example in missing:

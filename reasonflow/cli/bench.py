@@ -461,6 +461,9 @@ def compile_search(
     others: Annotated[int, typer.Option(min=0, help="Of the test split, for what the fronts are worth.")] = 16,
     calls: Annotated[int, typer.Option(min=1, help="Budget of each search.")] = 1000,
     seeds: Annotated[int, typer.Option(min=2, help="Searches of each kind.")] = 5,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keeps all calls; the same command goes on there.")
+    ] = None,
     as_json: AsJson = False,
     model: Model = "embedded",
     engine_option: EngineOptions = None,
@@ -482,7 +485,7 @@ def compile_search(
 
     sizes = Sizes(problems=problems, others=others, calls=calls, seeds=seeds)
     lm = _engine(model, engine_option, verbose=verbose)
-    show(measure_compile(lm, sizes, benchmark=benchmark or None, say=_say).report(), as_json)
+    show(measure_compile(lm, sizes, benchmark=benchmark or None, out=out, say=_say).report(), as_json)
 
 
 def _say(text: str) -> None:
