@@ -75,6 +75,10 @@ class SharedTrials:
         """On the engine, for all that asked, in all sessions."""
         return self._record.spent(FREE_OF_CHARGE)
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._record.close()
+
     async def outcomes(self, settings: Settings, wanted: Sequence[int]) -> list[Outcome]:
         """The runs of a setting on these examples."""
         key = spell(settings)
@@ -134,6 +138,7 @@ class _Logging(TrialRecord):
 
     def __init__(self, connection: sqlite3.Connection, where: str) -> None:
         super().__init__(connection, where)
+        self.close = connection.close
         self.made: dict[tuple[int, int], dict[str, int]] = {}
 
     def journal(self, trial: int, example: int) -> ExampleJournal:

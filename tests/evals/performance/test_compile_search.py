@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import anyio
 import dspy
@@ -117,3 +119,30 @@ def test_only_mixes_of_graphmath_are_searched_on() -> None:
         measure_compile(rf.scripted(answer), Sizes(), benchmark="gsm8k")
     with pytest.raises(InputError, match="no mix of graphmath"):
         measure_compile(rf.scripted(answer), Sizes(), benchmark="graphmath:noise,split=test")
+
+
+def test_a_second_session_makes_no_call_anew(tmp_path: Path) -> None:
+    program = rf.PDR.searched(widths=(2,), search=("widths", "distiller"))
+    space, file = space_of(program), tmp_path / "calls.sqlite"
+    begin = current(program, space)
+
+    async def session(count: int, asked: list[int]) -> tuple[list[Any], int]:
+        def counting(prompt: str, seed: int, index: int) -> str:
+            asked.append(seed)
+            return answer(prompt, seed, index)
+
+        lm = rf.scripted(counting)
+        with dspy.context(lm=lm):
+            trials = SharedTrials(program, space, examples(count), rf.math_equal, lm, seed=0, file=file)
+            found = await trials.outcomes(begin, range(count))
+            spent = trials.spent.calls
+            trials.close()
+            return found, spent
+
+    first, again = list[int](), list[int]()
+    before = anyio.run(session, 4, first)
+    assert anyio.run(session, 4, again) == before
+    assert first
+    assert not again
+    with pytest.raises(InputError, match="another compile"):
+        anyio.run(session, 3, again)
