@@ -21,12 +21,12 @@ import dspy
 import reasonflow as rf
 from reasonflow.errors import InputError
 from reasonflow.evals.performance.conditions import start
-from reasonflow.evals.performance.hypervolume import Losses, hypervolume
 from reasonflow.evals.performance.report import ENGINE_PACKAGES, UNKNOWN, Provenance, Report, Table, provenance
 from reasonflow.evals.performance.shared_trials import SharedTrials
 from reasonflow.evals.tasks.problems import examples, is_named
 from reasonflow.optimizers.front import Front, Point
 from reasonflow.optimizers.topology import racing
+from reasonflow.optimizers.topology.hypervolume import Losses, hypervolume
 from reasonflow.optimizers.topology.search import Cost, History, TopologySearch, Trial
 from reasonflow.optimizers.topology.space import Settings, Space, current, shown, space_of, spell
 from reasonflow.optimizers.topology.tuning import Tuning, point_of
@@ -35,7 +35,7 @@ from reasonflow.plan.budget import Budget
 Arm: TypeAlias = Literal["search", "random", "raced"]
 ARMS: tuple[Arm, ...] = ("search", "random", "raced")
 """Ours; settings drawn evenly, each measured whole; the same with our racing."""
-MIX = "graphmath:noise,width=2..3,depth=2..3"
+MIX = "graphmath:noise,width=2..3,depth=2..3,distractors=6..8"
 """Problems short enough that two cores solve some thousands of samples in a quarter of an hour, with distractors enough
 that one sample is often wrong."""
 WIDTHS = ((1,), (2,), (2, 2), (4,), (4, 2), (4, 4), (8,), (8, 4), (8, 4, 2))
@@ -240,7 +240,7 @@ class Sizes:
     """How much is measured."""
 
     problems: int = 16
-    others: int = 16
+    others: int = 12
     """Problems for what the fronts are worth, which no search has seen; 0: not measured."""
     calls: int = 1000
     """Budget of each search."""

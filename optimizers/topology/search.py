@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from reasonflow.errors import InputError
 from reasonflow.optimizers.topology.neighbours import drawn, neighbours
 from reasonflow.optimizers.topology.space import Interval, Options, Settings, Space, spell
+from reasonflow.optimizers.topology.surrogate import Surrogate
 
 if TYPE_CHECKING:
     import optuna
@@ -32,8 +33,9 @@ _ASKED = 32
 _CHOSEN_AMONG = 4
 """Proposals that one is drawn from, the cheaper the likelier: a call spent on a dear setting is not spent on several
 cheap ones."""
-_RANKED = 256
-"""Settings whose costs are looked at for the anchors: all, or some of many."""
+_RANKED = 512
+"""Settings of a small space: all are candidates, and their costs are looked at for the anchors. Of a larger one half as
+many are drawn for that."""
 _ANCHORS = (0.0, 1 / 3)
 """Places in the order of costs, of settings that are tried before the search has found anything: a front has a cheap
 end, and a middle."""
@@ -74,10 +76,13 @@ Cost: TypeAlias = Callable[[Settings], float | None]
 
 
 class TopologySearch:
-    """Optuna's multi-objective TPE (Ozaki et al. 2022, "Multiobjective Tree-Structured Parzen Estimator", JAIR 73).
+    """It maximizes accuracy, and minimizes sequential and total tokens; those by their logarithm, since settings
+    differ in them by factors.
 
-    It maximizes accuracy, and minimizes sequential and total tokens; those by their logarithm, since settings
-    differ in them by factors. first: proposed before all others, in this order. Raises InputError without Optuna.
+    In a small space a model of what was tried says of all settings which promises to add most to the front: see
+    `Surrogate`. In a large one Optuna's multi-objective TPE (Ozaki et al. 2022, "Multiobjective Tree-Structured Parzen
+    Estimator", JAIR 73) and steps from what no other setting beats propose in turns.
+    first: proposed before all others, in this order. Raises InputError without Optuna.
     """
 
     def __init__(self, space: Space, *, seed: int = 0, first: Sequence[Settings] = ()) -> None:
@@ -100,7 +105,10 @@ class TopologySearch:
         for settings in self._first(history, cost):
             if is_open(settings):
                 return Trial(number, settings)
-        chosen = self._cheaply(filter(is_open, self._proposed(history)), cost, number)
+        if self.space.size <= _RANKED:
+            chosen = self._promising(filter(is_open, self._listed(number)), history, cost)
+        else:
+            chosen = self._cheaply(filter(is_open, self._proposed(history)), cost, number)
         if chosen is None:
             chosen = min(filter(is_open, self._listed(number)), key=lambda one: cost(one) is None, default=None)
         return None if chosen is None else Trial(number, chosen)
@@ -112,12 +120,21 @@ class TopologySearch:
             yield from self._anchors(cost)
 
     def _anchors(self, cost: Cost) -> list[Settings]:
-        every = self.space.all() if self.space.size <= _RANKED else self.sample(_RANKED)
+        every = self.space.all() if self.space.size <= _RANKED else self.sample(_RANKED // 2)
         known = [(found, settings) for settings in every if (found := cost(settings)) is not None]
         ranked = [settings for _, settings in sorted(known, key=lambda pair: pair[0])]
         if len({found for found, _ in known}) < len(_ANCHORS) + 1:
             return []  # costs that hardly differ say nothing of where to begin
         return [ranked[int(place * len(ranked))] for place in _ANCHORS]
+
+    def _promising(self, candidates: Iterable[Settings], history: History, cost: Cost) -> Settings | None:
+        """The candidate that a model of all that was tried expects most of; before that, the first one."""
+        priced = [(settings, found) for settings in candidates if (found := cost(settings)) is not None]
+        known = [(told.trial.settings, _losses(told.values)) for told in history if told.values is not None]
+        if not known or not priced:
+            return priced[0][0] if priced else None
+        model = Surrogate(self.space, lambda settings: cost(settings) or 1.0)
+        return model.best([settings for settings, _ in priced], known, self._number("guess", len(history)))
 
     def _cheaply(self, proposals: Iterable[Settings], cost: Cost, number: int) -> Settings | None:
         """One of the first few different ones, drawn with a chance inverse to its cost."""

@@ -458,7 +458,7 @@ def compile_search(
         typer.Option(metavar="graphmath:MIX", help="Problems to search on, of the train split; a small mix if none."),
     ] = "",
     problems: Annotated[int, typer.Option(min=8, help="To search on.")] = 16,
-    others: Annotated[int, typer.Option(min=0, help="Of the test split, for what the fronts are worth.")] = 16,
+    others: Annotated[int, typer.Option(min=0, help="Of the test split, for what the fronts are worth.")] = 12,
     calls: Annotated[int, typer.Option(min=1, help="Budget of each search.")] = 1000,
     seeds: Annotated[int, typer.Option(min=2, help="Searches of each kind.")] = 5,
     out: Annotated[

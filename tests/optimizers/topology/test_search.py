@@ -140,18 +140,29 @@ def test_cheap_settings_are_tried_more_often_and_impossible_ones_last() -> None:
     assert sum(priced) < 0.9 * sum(blind)
 
 
-def test_every_other_trial_is_a_step_from_what_no_other_beats() -> None:
-    """The model's proposals often are one, too; that all are takes the steps."""
-    search, history, near = TopologySearch(LONG, seed=0), (), []
+def test_what_promises_most_is_tried_early() -> None:
+    """One distiller is good and the other bad, whatever the width: after a few trials the good one is preferred."""
+    search, history = TopologySearch(LONG, seed=0, first=[{"widths": (8,), "distiller": "a"}]), ()
     for _ in range(24):
-        trial = search.ask(history, lambda settings: True)
+        trial = search.ask(history, lambda settings: True, cost)
         assert trial is not None
-        best = max(history, key=lambda told: told.values.accuracy if told.values else 0.0, default=None)
-        if best is not None:
-            steps = sum(trial.settings[name] != best.trial.settings[name] for name in trial.settings)
-            near.append((len(history) % 2, steps))
         width, kind = trial.settings["widths"][0], trial.settings["distiller"]
-        accuracy = 1 - abs(width - 20) / 32 - (0.001 if kind == "b" else 0.0) - 0.0001 * len(history)
-        history = search.tell(history, Told(trial, Values(accuracy, 10.0, 10.0)))
-    assert all(steps == 1 for odd, steps in near if odd)
-    assert not all(steps == 1 for odd, steps in near if not odd)
+        accuracy = (0.8 if kind == "a" else 0.3) + width / 200
+        history = search.tell(history, Told(trial, Values(accuracy, 100.0 + width, 100.0 * width)))
+    kinds = [told.trial.settings["distiller"] for told in history[8:]]
+    assert kinds.count("a") > 2 * kinds.count("b")
+
+
+def test_in_a_large_space_cheap_settings_come_more_often() -> None:
+    wide = Space((*LONG.dimensions, Interval(name="temperature", low=0.1, high=2.0, log=True, whole=False)))
+    widths: dict[bool, list[int]] = {True: [], False: []}
+    for priced in (True, False):
+        search, history = TopologySearch(wide, seed=1), ()
+        for _ in range(24):
+            trial = search.ask(history, lambda settings: True, *([cost] if priced else []))
+            assert trial is not None
+            assert 0.1 <= trial.settings["temperature"] <= 2.0
+            assert not priced or trial.settings["distiller"] != "c"
+            widths[priced].append(trial.settings["widths"][0])
+            history = search.tell(history, Told(trial, Values(0.5, 10.0, 10.0)))
+    assert sum(widths[True]) < sum(widths[False])

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from reasonflow.evals.performance.hypervolume import Losses, hypervolume
+from reasonflow.optimizers.topology.hypervolume import Losses, hypervolume
 
 SIDE = 6
 
