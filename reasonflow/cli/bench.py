@@ -454,12 +454,14 @@ def search(
 @app.command("compile")
 def compile_search(
     benchmark: Annotated[
-        str,
-        typer.Option(metavar="graphmath:MIX", help="Problems to search on, of the train split; a small mix if none."),
-    ] = "",
+        str | None,
+        typer.Option(
+            help="graphmath:MIX, without a split: its train split is searched on; a small mix if none is given."
+        ),
+    ] = None,
     problems: Annotated[int, typer.Option(min=8, help="To search on.")] = 16,
     others: Annotated[int, typer.Option(min=0, help="Of the test split, for what the fronts are worth.")] = 12,
-    calls: Annotated[int, typer.Option(min=1, help="Budget of each search.")] = 1000,
+    calls: Annotated[int, typer.Option("--search-calls", min=1, help="Budget of each search.")] = 1000,
     seeds: Annotated[int, typer.Option(min=2, help="Searches of each kind.")] = 5,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keeps all calls; the same command goes on there.")
@@ -477,15 +479,17 @@ def compile_search(
 
     Examples:
 
-      reasonflow bench compile
+      reasonflow bench compile --out runs/bench-compile
 
-      reasonflow bench compile --benchmark graphmath:breadth --problems 32 --calls 2000 --model Qwen/Qwen3-8B --json
+      reasonflow bench compile --benchmark graphmath:breadth --problems 32 --search-calls 2000 --model Qwen/Qwen3-8B
+
+      reasonflow bench compile --seeds 3 --json
     """
     from reasonflow.evals.performance.compile_search import Sizes, measure_compile
 
     sizes = Sizes(problems=problems, others=others, calls=calls, seeds=seeds)
     lm = _engine(model, engine_option, verbose=verbose)
-    show(measure_compile(lm, sizes, benchmark=benchmark or None, out=out, say=_say).report(), as_json)
+    show(measure_compile(lm, sizes, benchmark=benchmark, out=out, say=_say).report(), as_json)
 
 
 def _say(text: str) -> None:
