@@ -488,7 +488,7 @@ def compile_search(
     from reasonflow.evals.performance.compile_search import Sizes, measure_compile
 
     sizes = Sizes(problems=problems, others=others, calls=calls, seeds=seeds)
-    lm = _engine(model, engine_option, verbose=verbose)
+    lm = _engine(model, engine_option, verbose=verbose, roomy=True)
     show(measure_compile(lm, sizes, benchmark=benchmark, out=out, say=_say).report(), as_json)
 
 
@@ -497,9 +497,10 @@ def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _engine(model: str, words: list[str] | None, *, verbose: bool) -> dspy.LM:
-    """The engine of a benchmark: on a CPU a small one, whose figures every benchmark can share."""
+def _engine(model: str, words: list[str] | None, *, verbose: bool, roomy: bool = False) -> dspy.LM:
+    """The engine of a benchmark: on a CPU a small one, whose figures every benchmark can share; roomy: a larger one."""
     from reasonflow.cli.options import open_lm, parse_engine_options
-    from reasonflow.evals.performance.conditions import engine_options
+    from reasonflow.evals.performance.conditions import ROOMY, SMALL, engine_options
 
-    return open_lm(model, verbose=verbose, engine_options=engine_options(parse_engine_options(words or ())))
+    given = parse_engine_options(words or ())
+    return open_lm(model, verbose=verbose, engine_options=engine_options(given, ROOMY if roomy else SMALL))
