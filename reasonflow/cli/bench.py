@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from reasonflow.cli.bench_compile import compile_search
+from reasonflow.cli.bench_options import AsJson, EngineOptions
 from reasonflow.cli.bench_report import show, show_all
 from reasonflow.cli.shared_options import (
     Benchmark,
@@ -31,16 +33,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Repeats: TypeAlias = Annotated[int, typer.Option(min=1, help="Measurements of each arm; the median counts.")]
-EngineOptions: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--engine-option",
-        metavar="KEY=VALUE",
-        help="Option of the engine, ours or vLLM's: max_num_seqs=64; repeat for more.",
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -451,56 +444,17 @@ def search(
     )
 
 
-@app.command("compile")
-def compile_search(
-    benchmark: Annotated[
-        str | None,
-        typer.Option(
-            help="graphmath:MIX, without a split: its train split is searched on; a small mix if none is given."
-        ),
-    ] = None,
-    problems: Annotated[int, typer.Option(min=8, help="To search on.")] = 16,
-    others: Annotated[int, typer.Option(min=0, help="Of the test split, for what the fronts are worth.")] = 12,
-    calls: Annotated[int, typer.Option("--search-calls", min=1, help="Budget of each search.")] = 1000,
-    seeds: Annotated[int, typer.Option(min=2, help="Searches of each kind.")] = 5,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keeps all calls; the same command goes on there.")
-    ] = None,
-    as_json: AsJson = False,
-    model: Model = "embedded",
-    engine_option: EngineOptions = None,
-    verbose: Verbose = False,
-) -> None:
-    """The search of `reasonflow compile` over PDR's shape, against random search with as many calls and a grid by hand.
-
-    Hypervolume of the fronts in accuracy, sequential and total tokens, with an interval over the seeds; and how many
-    of twelve settings that a person would try dominate a point of the fronts. Every run is made on the engine once,
-    and charged to every search that asks for it.
-
-    Examples:
-
-      reasonflow bench compile --out runs/bench-compile
-
-      reasonflow bench compile --benchmark graphmath:breadth --problems 32 --search-calls 2000 --model Qwen/Qwen3-8B
-
-      reasonflow bench compile --seeds 3 --json
-    """
-    from reasonflow.evals.performance.compile_search import Sizes, measure_compile
-
-    sizes = Sizes(problems=problems, others=others, calls=calls, seeds=seeds)
-    lm = _engine(model, engine_option, verbose=verbose, roomy=True)
-    show(measure_compile(lm, sizes, benchmark=benchmark, out=out, say=_say).report(), as_json)
-
-
 def _say(text: str) -> None:
     """What is under way."""
     typer.echo(text, err=True)
 
 
-def _engine(model: str, words: list[str] | None, *, verbose: bool, roomy: bool = False) -> dspy.LM:
-    """The engine of a benchmark: on a CPU a small one, whose figures every benchmark can share; roomy: a larger one."""
+def _engine(model: str, words: list[str] | None, *, verbose: bool) -> dspy.LM:
+    """The engine of a benchmark: on a CPU a small one, whose figures every benchmark can share."""
     from reasonflow.cli.options import open_lm, parse_engine_options
-    from reasonflow.evals.performance.conditions import ROOMY, SMALL, engine_options
+    from reasonflow.evals.performance.conditions import engine_options
 
-    given = parse_engine_options(words or ())
-    return open_lm(model, verbose=verbose, engine_options=engine_options(given, ROOMY if roomy else SMALL))
+    return open_lm(model, verbose=verbose, engine_options=engine_options(parse_engine_options(words or ())))
+
+
+app.command("compile")(compile_search)
