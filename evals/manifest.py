@@ -16,7 +16,7 @@ from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import InputError
 from reasonflow.evals.dataset import Problem, digest
 from reasonflow.evals.provenance import commit, versions
-from reasonflow.language.artifact import layouts_of
+from reasonflow.language.artifact import layouts_of, temperatures_of
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime.measured import state_of
 
@@ -46,6 +46,7 @@ def describe(
         "settings": {name: _plain(value) for name, value in (settings or {}).items()},
         "state": state_of(program),
         **({"layouts": layouts} if (layouts := layouts_of(program)) else {}),
+        **({"temperatures": found} if (found := temperatures_of(program)) else {}),
         "signature": {name: str(predictor.signature.signature) for name, predictor in program.named_predictors()},
         "benchmark": benchmark,
         "problems": len(problems),

@@ -9,9 +9,12 @@ import dspy
 
 import reasonflow as rf
 from reasonflow.backends.protocol import TokenLogprobs
-from reasonflow.errors import InputError, UnknownName
+from reasonflow.errors import InputError
+from reasonflow.language.choices import as_choice
 from reasonflow.language.signatures import read_signature
+from reasonflow.language.site_defaults import options_of
 from reasonflow.programs.final_fields import final_fields
+from reasonflow.programs.knobs import Layout, Temperature, check_known, check_whole
 from reasonflow.programs.quick import nothing, quick
 from reasonflow.prompts.answers import extract_answer
 from reasonflow.prompts.context import Context
@@ -67,6 +70,8 @@ class AsyncScaling(rf.Program):
         bypasses vLLM's prefix cache: the run's record has it as a call that reads all and writes nothing. "draft": the
         draft model's own, for nothing, and not the published score: it knows nothing of the target.
     draft, target: language models with one tokenizer; None: the one in use.
+    temperature: of both models; None: as released. layout: of all prompts. They, n and turns may be an `rf.Choice` or
+        `rf.Range`, for `rf.compile`; several gates need at least as many turns in each.
     Raises InputError for a gate that cannot be used here, and for models with different tokenizers, when it runs.
     """
 
@@ -74,32 +79,34 @@ class AsyncScaling(rf.Program):
         self,
         signature: str | type[dspy.Signature] = "problem -> answer",
         gate: rf.Gate | Sequence[rf.Gate] | None = None,
-        n: int = 16,
-        turns: int = 15,
+        n: int | rf.Choice = 16,
+        turns: int | rf.Choice = 15,
         *,
         chunk: int = 500,
         draft: dspy.LM | None = None,
         target: dspy.LM | None = None,
         scoring: Scoring = "target",
         rewrite: bool = True,
+        temperature: Temperature = None,
+        layout: Layout = "auto",
         config: dict[str, Any] | None = None,
     ) -> None:
         if gate is None:
             raise InputError("scaling without a gate", fix="gate=rf.Gate(Perplexity()), then calibrate it")
         for name, number in (("turns", turns), ("chunk", chunk)):
-            if number < 1:
-                raise InputError(f"{name}={number} leaves nothing to write", fix="give a whole number from 1 up")
-        if scoring not in get_args(Scoring):
-            raise UnknownName.among("scoring", scoring, get_args(Scoring))
+            check_whole(name, number, "leaves nothing to write")
+        check_known("scoring", scoring, get_args(Scoring))
         gates = (gate,) if isinstance(gate, rf.Gate) else tuple(gate)
-        _check_gates(gates, turns, scoring)
+        _check_gates(gates, min(options_of(turns)), scoring)
         wanted = max(each.score.logprobs for each in gates)
         task = read_signature(signature)
-        settings = {"temperature": TEMPERATURE, "max_tokens": chunk, **(config or {})}
+        own = {"temperature": TEMPERATURE} if temperature is None else {}
+        settings = {**own, "max_tokens": chunk, **(config or {})}
         self.signature = task
         self.answer = answer_field(task)
         self.gate = gate if isinstance(gate, rf.Gate) else gates
-        self.n, self.turns = rf.Choice(n), rf.Choice(turns)
+        self.n, self.turns = as_choice(n), as_choice(turns)
+        self.temperature, self.layout = temperature, layout
         self.scoring, self.rewrite = scoring, rewrite
         self.draft = rf.Continue(task, config={**settings, **({"logprobs": wanted} if scoring == "draft" else {})})
         self.target = rf.Continue(config=settings)
@@ -220,9 +227,8 @@ class AsyncScaling(rf.Program):
     def _sites(self) -> tuple[tuple[rf.Continue, str], tuple[rf.Continue, str]]:
         return (self.draft, "draft"), (self.target, "target")
 
-    @staticmethod
-    def _lm(site: rf.Continue) -> dspy.LM | None:
-        return site.lm or dspy.settings.lm
+    def _lm(self, site: rf.Continue) -> dspy.LM | None:
+        return self.model_of(site)
 
 
 def _check_gates(gates: Sequence[rf.Gate], turns: int, scoring: Scoring) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import dspy
 
 import reasonflow as rf
 from reasonflow.errors import RunError
+from reasonflow.language.choices import opened
 from reasonflow.language.signatures import read_signature
+from reasonflow.programs.knobs import TEMPERATURES, Layout, Temperature
 from reasonflow.programs.verifiers import Verifier, YesProbability, as_verifier
+
+_SAMPLES = (2, 4, 8, 16, 32)
 
 
 class BestOfN(rf.Program):
@@ -20,27 +25,33 @@ class BestOfN(rf.Program):
     in `run.notes`. Cut short by a budget it gives the best of the samples that were scored by then, and the
     majority answer where none was.
 
-    n: samples.
+    n: samples; or an `rf.Choice` or `rf.Range` of them, for `rf.compile`.
     verifier: what scores them: a `Verifier`, or a function of the inputs (a dict) and a candidate (a record) that says
         True or False or gives a number. None: the model itself, by its probability of Yes (`rf.YesProbability`).
     solution_tokens: how much of a sample the verifier reads, thinking never.
+    temperature, layout: of the samples, where `config` has none; or an `rf.Choice` or `rf.Range`: see `rf.Program`.
     config: sampling settings of the samples.
     """
+
+    search_space: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({"n": _SAMPLES, "temperature": TEMPERATURES})
 
     def __init__(
         self,
         signature: str | type[dspy.Signature] = "problem -> answer",
-        n: int = 8,
+        n: int | rf.Choice = 8,
         verifier: Verifier | Callable[..., Any] | None = None,
         *,
         solution_tokens: int = 2048,
+        temperature: Temperature = None,
+        layout: Layout = "auto",
         config: dict[str, Any] | None = None,
     ) -> None:
         self.signature = read_signature(signature)
         self.by = list(self.signature.output_fields)[-1]
         self.solve = rf.Generate(self.signature, config=config, solution_tokens=solution_tokens)
         self.verifier = YesProbability(self.signature) if verifier is None else as_verifier(verifier)
-        self.n = rf.Choice(n, options=(2, 4, 8, 16, 32), only=False)
+        self.n = opened(n, _SAMPLES)
+        self.temperature, self.layout = temperature, layout
 
     def plan(self, **inputs: Any) -> Any:
         drafts = self.solve(**inputs, n=self.n)

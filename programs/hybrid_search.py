@@ -8,14 +8,18 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import dspy
 
 import reasonflow as rf
-from reasonflow.errors import InputError, UnknownName
+from reasonflow.errors import InputError
+from reasonflow.language.choices import as_choice
 from reasonflow.language.signatures import read_signature
+from reasonflow.programs.knobs import Layout, Temperature, check_known, check_whole
 from reasonflow.programs.pages import as_text, has_pages
 from reasonflow.programs.query_blocks import BEGIN, END, MARKS
 from reasonflow.programs.quick import nothing, quick
@@ -61,14 +65,18 @@ class HybridSearch(rf.Program):
     sequential: one query a turn, the baseline.
     prompted: for models that are not trained to search: worked examples stand in front, as demos of its sites, and
         the run record says so.
+    temperature: of the searching model; None: that of the released script. layout: of all prompts: see `rf.Program`.
+    Turns, shown, temperature and layout may be an `rf.Choice`, numbers also an `rf.Range`, for `rf.compile`.
     """
+
+    search_space: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({"turns": (1, 2, 3, 5, 10)})
 
     def __init__(
         self,
         signature: str | type[dspy.Signature] = "question -> answer",
         retriever: Any = None,
         *,
-        turns: int = TURNS,
+        turns: int | rf.Choice = TURNS,
         passages: int = PASSAGES,
         queries: int = 16,
         calls: int | None = None,
@@ -77,9 +85,11 @@ class HybridSearch(rf.Program):
         condense: bool = True,
         reader: dspy.LM | None = None,
         repeat: Repeat = "told",
-        shown: Shown = "released",
+        shown: Shown | rf.Choice = "released",
         sequential: bool = False,
         prompted: bool = False,
+        temperature: Temperature = None,
+        layout: Layout = "auto",
         config: dict[str, Any] | None = None,
     ) -> None:
         if retriever is None:
@@ -89,14 +99,14 @@ class HybridSearch(rf.Program):
                 fix='HybridSearch("question -> answer", BM25.of("corpus.jsonl")), or a function f(query)',
             )
         for name, number in (("turns", turns), ("passages", passages), ("queries", queries), ("calls", calls)):
-            if number is not None and number < 1:
-                raise InputError(f"{name}={number} searches nothing", fix="give a whole number from 1 up")
+            if number is not None:
+                check_whole(name, number, "searches nothing")
         for option, value, known in (("repeat", repeat, Repeat), ("shown", shown, Shown)):
-            if value not in get_args(known):
-                raise UnknownName.among(option, value, get_args(known))
+            check_known(option, value, get_args(known))
         task = read_signature(signature)
         self.signature = task
-        settings = {**SEARCHER, **(config or {})}
+        released = {name: value for name, value in SEARCHER.items() if name != "temperature" or temperature is None}
+        settings = {**released, **(config or {})}
         self.search = rf.Continue(
             extended(task, ONE if sequential else MANY, {}), stop=END, unmarked=MARKS, config=settings
         )
@@ -115,7 +125,8 @@ class HybridSearch(rf.Program):
                 self.condense.demos = readings()
             if reader is not None:
                 self.condense.lm = reader
-        self.turns = rf.Choice(turns)
+        self.turns = as_choice(turns)
+        self.temperature, self.layout = temperature, layout
         self.shown = shown
         self.machine = SearchMachine(
             signature=self.search.signature,

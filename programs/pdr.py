@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import dspy
 
 import reasonflow as rf
-from reasonflow.errors import InputError, UnknownName
-from reasonflow.language.choices import opened, resolve
+from reasonflow.errors import InputError
+from reasonflow.language.choices import Choice, opened, resolve
 from reasonflow.language.signatures import read_signature
+from reasonflow.language.site_defaults import options_of
+from reasonflow.programs.knobs import TEMPERATURES, Layout, Temperature, check_known, check_whole
 from reasonflow.programs.picks import best_in_order, best_numbers, drawn
 from reasonflow.programs.refinement import about, extended, unused
 
 _WIDTHS = ((16, 8, 4), (16, 8), (16,), (8, 4, 2), (8, 4), (8,), (4, 2), (4,), (2,))
 """What `rf.compile` may choose among."""
-Distiller = Literal["summary", "top_k", "per_sample", "random_k"]
+Distiller: TypeAlias = Literal["summary", "top_k", "per_sample", "random_k"]
 
 _REFINE = (
     "The workspace was taken from earlier attempts and may be wrong. Use what is sound in it, check it, and write a "
@@ -47,42 +51,61 @@ class PDR(rf.Program):
     workspace_tokens: length of the notes at most.
     solution_tokens: how much of a draft the distiller sees, thinking never (the paper's solution buffer: 2,048).
     seed: of the draws of "random_k". Equal seeds draw equal places; what stands in them is up to the run's own seed.
+    temperature, layout: of all calls that have none in their `config` or at their site: see `rf.Program`.
+    An `rf.Choice` in place of distiller, workspace_tokens, temperature or layout is a knob for `rf.compile`. Where
+    "summary" and a grading distiller are both to choose, the grading site is `grade`, else `distill`.
     """
+
+    search_space: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType(
+        {
+            "widths": _WIDTHS,
+            "distiller": get_args(Distiller),
+            "temperature": TEMPERATURES,
+        }
+    )
 
     def __init__(
         self,
         signature: str | type[dspy.Signature] = "problem -> answer",
         widths: tuple[int, ...] | rf.Choice = (16, 8, 4),
         *,
-        distiller: Distiller = "summary",
+        distiller: Distiller | rf.Choice = "summary",
         k: int = 2,
-        workspace_tokens: int = 1024,
+        workspace_tokens: int | rf.Choice = 1024,
         solution_tokens: int = 2048,
         seed: int = 0,
+        temperature: Temperature = None,
+        layout: Layout = "auto",
         config: dict[str, Any] | None = None,
     ) -> None:
         if not isinstance(resolve(widths), (tuple, list)) or not len(widths):
             raise InputError("PDR needs at least one round of drafts", fix="widths=(8,) is one round of eight drafts")
         if k < 1:
             raise InputError(f"k={k} passes no draft on", fix="let at least one be passed on: k=1")
-        if distiller not in get_args(Distiller):
-            raise UnknownName.among("distiller", distiller, get_args(Distiller))
+        check_known("distiller", distiller, get_args(Distiller))
+        check_whole("workspace_tokens", workspace_tokens, "leaves no room for notes")
+        kinds = options_of(distiller)
         task = read_signature(signature)
+        if isinstance(workspace_tokens, Choice) and "config" in task.fields:
+            raise InputError("workspace_tokens is to choose, and a field is called 'config'", fix="rename the field")
         self.drafts, self.workspace = unused("drafts", task), unused("workspace", task)
         drafts = {self.drafts: (list[str], "")}
         self.signature = task
         self.by = list(task.output_fields)[-1]
         self.draft = rf.Generate(task, config=config, solution_tokens=solution_tokens)
-        if distiller == "summary":
+        if "summary" in kinds:
             notes = about(task, _SUMMARISE, drafts, (self.workspace, ""))
-            self.distill = rf.Generate(notes, style="text", config={**(config or {}), "max_tokens": workspace_tokens})
-        elif distiller != "random_k":
+            bound = resolve(workspace_tokens)
+            self.distill = rf.Generate(notes, style="text", config={**(config or {}), "max_tokens": bound})
+        if "top_k" in kinds or "per_sample" in kinds:
             verdict = about(task, _GRADE.format(k=k), drafts, (unused("best", task), ""))
-            self.distill = rf.Generate(verdict, style="text", config={**(config or {}), "max_tokens": 16 * k})
+            grade = rf.Generate(verdict, style="text", config={**(config or {}), "max_tokens": 16 * k})
+            setattr(self, "grade" if "summary" in kinds else "distill", grade)
         reads = {self.workspace: (str, "")}
         self.refine = rf.Generate(extended(task, _REFINE, reads), config=config, solution_tokens=solution_tokens)
         self.widths = opened(widths, _WIDTHS)
-        self.distiller = distiller
+        self.distiller, self.workspace_tokens = distiller, workspace_tokens
+        self.temperature, self.layout = temperature, layout
         self.k = k
         self.seed = seed
 
@@ -100,15 +123,15 @@ class PDR(rf.Program):
         def on_its_own(branch: Any) -> Any:
             return self.refine(**inputs, **{self.workspace: self._own(inputs, drafts, number, branch)})
 
-        if self.distiller in ("summary", "top_k"):
+        if resolve(self.distiller) in ("summary", "top_k"):
             return self.refine(**inputs, **{self.workspace: self._shared(inputs, drafts)}, n=width)
         return on_its_own(0) if width is None else rf.fork(width, on_its_own, min_branches=1)
 
     def _shared(self, inputs: dict[str, Any], drafts: Any) -> Any:
         """The workspace of a whole round."""
-        distilled = self.distill(**inputs, **{self.drafts: drafts})
         if self.distiller == "summary":
-            return distilled.text
+            return self.distill(**inputs, **{self.drafts: drafts}, **self._bounded()).text
+        distilled = self._graded(inputs, drafts)
         return rf.select(drafts, indices=rf.call(best_numbers, distilled.text, drafts), k=self.k)
 
     def _own(self, inputs: dict[str, Any], drafts: Any, number: int, branch: Any) -> Any:
@@ -116,6 +139,16 @@ class PDR(rf.Program):
         if self.distiller == "random_k":
             picked = rf.call(drawn, drafts, self.k, self.seed, number, branch)
         else:
-            graded = self.distill(**inputs, **{self.drafts: drafts})
+            graded = self._graded(inputs, drafts)
             picked = rf.call(best_in_order, graded.text, drafts, self.k)
         return rf.select(drafts, indices=picked, k=self.k)
+
+    def _graded(self, inputs: dict[str, Any], drafts: Any) -> Any:
+        """The numbers of the best drafts."""
+        site = self.grade if hasattr(self, "grade") else self.distill
+        return site(**inputs, **{self.drafts: drafts})
+
+    def _bounded(self) -> dict[str, Any]:
+        """The length of the notes, where it is a knob."""
+        bound = self.workspace_tokens
+        return {"config": {"max_tokens": int(bound)}} if isinstance(bound, Choice) else {}

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import dspy
 
 import reasonflow as rf
 from reasonflow.errors import InputError
+from reasonflow.language.choices import as_choice, opened, resolve
 from reasonflow.language.signatures import read_signature
+from reasonflow.programs.knobs import TEMPERATURES, Layout, Temperature
 from reasonflow.programs.picks import drawn
 from reasonflow.programs.refinement import extended, unused
+
+_SIZES, _READ, _ROUNDS = (4, 8, 16), (1, 2, 4), (1, 2, 3, 5)
+"""What `rf.compile` may choose among."""
 
 _AGGREGATE = (
     "The candidates are earlier attempts and may be wrong in whole or in part. Take over the steps that hold, settle "
@@ -28,23 +35,33 @@ class RSA(rf.Program):
     candidate i, which makes `n` sequential refinements side by side. The prompt is our own. Cut short by a budget it
     gives the majority of the last whole population.
 
-    n: candidates. k: of them, how many a new one reads. rounds: of aggregation.
+    n: candidates. k: of them, how many a new one reads. rounds: of aggregation. Each may be an `rf.Choice` or
+        `rf.Range`, for `rf.compile`; settings with k above n are refused.
     solution_tokens: how much of a candidate is read, thinking never.
     seed: of the draws. Equal seeds draw equal places; what stands in them is up to the run's own seed.
+    temperature, layout: of all calls that have none in their `config`; or an `rf.Choice` or `rf.Range`: see
+        `rf.Program`.
     """
+
+    search_space: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType(
+        {"n": _SIZES, "k": _READ, "rounds": _ROUNDS, "temperature": TEMPERATURES}
+    )
 
     def __init__(
         self,
         signature: str | type[dspy.Signature] = "problem -> answer",
-        n: int = 8,
-        k: int = 4,
-        rounds: int = 3,
+        n: int | rf.Choice = 8,
+        k: int | rf.Choice = 4,
+        rounds: int | rf.Choice = 3,
         *,
         solution_tokens: int = 2048,
         seed: int = 0,
+        temperature: Temperature = None,
+        layout: Layout = "auto",
         config: dict[str, Any] | None = None,
     ) -> None:
-        for name, number, most in (("n", n, None), ("k", k, n), ("rounds", rounds, None)):
+        size, read = resolve(n), resolve(k)
+        for name, number, most in (("n", size, None), ("k", read, size), ("rounds", resolve(rounds), None)):
             if number < 1 or (most is not None and number > most):
                 fix = f"give a whole number from 1{f' to n={most}' if most is not None else ''}"
                 raise InputError(f"{name}={number} makes no aggregation", fix=fix)
@@ -55,12 +72,17 @@ class RSA(rf.Program):
         self.draft = rf.Generate(task, config=config, solution_tokens=solution_tokens)
         reads = extended(task, _AGGREGATE, {self.candidates: (list[str], "")})
         self.aggregate = rf.Generate(reads, config=config, solution_tokens=solution_tokens)
-        self.n = rf.Choice(n, options=[option for option in (4, 8, 16) if option >= k], only=False)
-        self.k = rf.Choice(k)
-        self.rounds = rf.Choice(rounds, options=(1, 2, 3, 5), only=False)
+        self.n = opened(n, [option for option in _SIZES if option >= read])
+        self.k = as_choice(k)
+        self.rounds = opened(rounds, _ROUNDS)
         self.seed = seed
+        self.temperature, self.layout = temperature, layout
 
     def plan(self, **inputs: Any) -> Any:
+        if self.k > self.n:
+            raise InputError(
+                f"k={int(self.k)} of n={int(self.n)} candidates", fix="let a new one read at most all of them"
+            )
         population = self.draft(**inputs, n=self.n, min_branches=1)
         for number in range(1, self.rounds + 1):
             rf.answer(rf.vote(population, by=self.by))

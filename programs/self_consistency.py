@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import dspy
 
 import reasonflow as rf
 from reasonflow.language.choices import opened
 from reasonflow.language.signatures import read_signature
+from reasonflow.programs.knobs import TEMPERATURES, Layout, Temperature
+
+_SAMPLES = (1, 2, 4, 8, 16, 32)
 
 
 class SelfConsistency(rf.Program):
@@ -16,7 +21,10 @@ class SelfConsistency(rf.Program):
 
     n: samples; or an `rf.Choice` or `rf.Range` of them, for `rf.compile`.
     by: the output field that is voted on; None: the signature's last one.
+    temperature, layout: of the samples, where `config` has none; or an `rf.Choice` or `rf.Range`: see `rf.Program`.
     """
+
+    search_space: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({"n": _SAMPLES, "temperature": TEMPERATURES})
 
     def __init__(
         self,
@@ -24,11 +32,14 @@ class SelfConsistency(rf.Program):
         n: int | rf.Choice = 8,
         by: str | None = None,
         *,
+        temperature: Temperature = None,
+        layout: Layout = "auto",
         config: dict[str, Any] | None = None,
     ) -> None:
         self.signature = read_signature(signature)
         self.solve = rf.Generate(self.signature, config=config)
-        self.n = opened(n, (1, 2, 4, 8, 16, 32))
+        self.n = opened(n, _SAMPLES)
+        self.temperature, self.layout = temperature, layout
         self.by = by or list(self.signature.output_fields)[-1]
 
     def plan(self, **inputs: Any) -> Any:

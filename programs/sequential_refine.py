@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import dspy
 
 import reasonflow as rf
+from reasonflow.language.choices import opened
 from reasonflow.language.signatures import read_signature
+from reasonflow.programs.knobs import TEMPERATURES, Layout, Temperature
 from reasonflow.programs.refinement import about, extended, unused
+
+_ROUNDS = (1, 2, 3, 4, 6)
 
 _REFINE = (
     "The solution is an earlier attempt and may be wrong. Check it step by step, correct what is wrong or confirm "
@@ -20,20 +26,29 @@ _ANALYSE = "The solution is an attempt at the problem. List its flaws, briefly. 
 class SequentialRefine(rf.Program):
     """One draft, then `rounds` refinements, each reading the problem and the solution before it and nothing else.
 
+    rounds: or an `rf.Choice` or `rf.Range` of them, for `rf.compile`.
     analyse: between rounds another call lists the flaws of the solution, and the refinement reads them too: two calls a
         round. The paper found it to help some models and not others.
     analysis_tokens: length of the list of flaws at most.
     solution_tokens: how much of a solution is read, thinking never.
+    temperature, layout: of all calls that have none in their `config`; or an `rf.Choice` or `rf.Range`: see
+        `rf.Program`.
     """
+
+    search_space: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType(
+        {"rounds": _ROUNDS, "temperature": TEMPERATURES}
+    )
 
     def __init__(
         self,
         signature: str | type[dspy.Signature] = "problem -> answer",
-        rounds: int = 3,
+        rounds: int | rf.Choice = 3,
         *,
         analyse: bool = False,
         analysis_tokens: int = 512,
         solution_tokens: int = 2048,
+        temperature: Temperature = None,
+        layout: Layout = "auto",
         config: dict[str, Any] | None = None,
     ) -> None:
         task = read_signature(signature)
@@ -46,7 +61,8 @@ class SequentialRefine(rf.Program):
             flaws = about(task, _ANALYSE, solution, (self.flaws, ""))
             self.analyse = rf.Generate(flaws, style="text", config={**(config or {}), "max_tokens": analysis_tokens})
         self.refine = rf.Generate(extended(task, _REFINE, reads), config=config, solution_tokens=solution_tokens)
-        self.rounds = rf.Choice(rounds, options=(1, 2, 3, 4, 6), only=False)
+        self.rounds = opened(rounds, _ROUNDS)
+        self.temperature, self.layout = temperature, layout
         self.analysing = analyse
 
     def plan(self, **inputs: Any) -> Any:

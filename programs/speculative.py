@@ -12,9 +12,11 @@ from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import InputError
 from reasonflow.gates.scores import Score, VoteShare
 from reasonflow.language.signatures import read_signature
+from reasonflow.language.site_defaults import options_of
 from reasonflow.programs.bounded_tools import DEADLINE_S, bounded
 from reasonflow.programs.final_tokens import final_tokens
 from reasonflow.programs.guessed_actions import Guesses
+from reasonflow.programs.knobs import Layout
 from reasonflow.programs.quick import nothing, quick
 from reasonflow.programs.refinement import about, extended, unused
 from reasonflow.programs.speculative_actions import Action, ActionsAhead
@@ -68,6 +70,7 @@ class SpeculativePlanner(rf.Program):
         small model guesses the agent's next call, and a guessed call of one of these starts ahead of time.
         See `ActionsAhead`.
     guesses: of each step of the agent.
+    layout: of all prompts. It and hedge may be an `rf.Choice`, for `rf.compile`.
     Raises InputError for neither tools nor an agent, for both, for an output field of one of its own names, for actions
     that are no tools of the agent, for a small program that asks no model or stands beside a config of the short
     answer, for a hedged agent of whose tools only some are declared free of effects, and, when it runs, for a gate that
@@ -86,11 +89,12 @@ class SpeculativePlanner(rf.Program):
         small: dspy.LM | None = None,
         large: dspy.LM | None = None,
         judge: bool = True,
-        hedge: bool = False,
+        hedge: bool | rf.Choice = False,
         config: dict[str, Any] | None = None,
         small_program: rf.Program | None = None,
         actions: Iterable[Action] = (),
         guesses: int = 1,
+        layout: Layout = "auto",
     ) -> None:
         task, tools = read_signature(signature), list(tools)
         actions = actions if isinstance(actions, str) else list(actions)
@@ -113,7 +117,7 @@ class SpeculativePlanner(rf.Program):
         self.signature = task
         self.inputs, self.outputs = tuple(task.input_fields), tuple(task.output_fields)
         self.gate = gate
-        self.hedge = hedge
+        self.hedge, self.layout = hedge, layout
         self.free = unused("without_tools", task)
         if judge:
             self.judge = rf.Generate(about(task, _JUDGE, {}, (self.free, ""), gives=float), style="verdict")
@@ -130,7 +134,7 @@ class SpeculativePlanner(rf.Program):
             self.agent = ActionsAhead(self.agent, actions, small=small, guesses=guesses)
         if isinstance(self.agent, ActionsAhead):
             self.calls = (self.calls or 0) + self.agent.most_guesses
-            if hedge and self.agent.with_effects:
+            if any(options_of(hedge)) and self.agent.with_effects:
                 raise InputError(
                     f"a hedged agent may call {', '.join(self.agent.with_effects)} before it is known to be needed",
                     why="a hedged agent is a guess itself, and they are not among the actions free of effects",
@@ -191,7 +195,7 @@ class SpeculativePlanner(rf.Program):
 
     @property
     def _small_lm(self) -> Any:
-        return self._answering()[0].lm or dspy.settings.lm
+        return self.model_of(self._answering()[0])
 
     @property
     def model(self) -> str:
@@ -202,7 +206,7 @@ class SpeculativePlanner(rf.Program):
     def is_one_model(self) -> bool:
         """Whether the judge and the agent run on the very engine of the small model."""
         others = [*([self.judge] if hasattr(self, "judge") else []), *self.agent.predictors()]
-        engines = {runtime_behind(each.lm or dspy.settings.lm) for each in others}
+        engines = {runtime_behind(self.model_of(each)) for each in others}
         return engines == {runtime_behind(self._small_lm)}
 
     def usable(self) -> bool:

@@ -6,13 +6,16 @@ engine's cache.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import dspy
 
 import reasonflow as rf
-from reasonflow.errors import InputError, UnknownName
+from reasonflow.language.choices import as_choice
 from reasonflow.language.signatures import read_signature
+from reasonflow.programs.knobs import TEMPERATURES, Layout, Temperature, check_known, check_whole
 from reasonflow.programs.quick import quick
 from reasonflow.programs.refinement import extended
 from reasonflow.programs.seams import CODE, PAPER, PATHS
@@ -52,29 +55,36 @@ class ThreadWeaver(rf.Program):
         must not mix the two.
     rescue: where no answer comes of it, the problem is solved in one go, as the released controller does after a
     failure. strict: a malformed trajectory raises ProgramError instead.
+    temperature, layout: of all calls that have none in their `config`: see `rf.Program`.
+    Threads, blocks, mode, temperature and layout may be an `rf.Choice`, numbers also an `rf.Range`, for `rf.compile`.
     """
+
+    search_space: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType(
+        {"threads": (1, 2, 4, 8), "blocks": (1, 2, 4, 32), "temperature": TEMPERATURES}
+    )
 
     def __init__(
         self,
         signature: str | type[dspy.Signature] = "problem -> answer",
-        threads: int = 8,
-        blocks: int = 32,
+        threads: int | rf.Choice = 8,
+        blocks: int | rf.Choice = 32,
         *,
         tokens: int | None = None,
-        mode: Mode = "parallel",
+        mode: Mode | rf.Choice = "parallel",
         dialect: Spelling = "threadweaver",
         form: Form = "code",
         prompted: bool = False,
         rescue: bool = True,
         strict: bool = False,
+        temperature: Temperature = None,
+        layout: Layout = "auto",
         config: dict[str, Any] | None = None,
     ) -> None:
-        for name, number in (("threads", threads), ("blocks", blocks), ("tokens", tokens)):
-            if number is not None and number < 1:
-                raise InputError(f"{name}={number} leaves nothing to write", fix="give a whole number from 1 up")
+        for option, number in (("threads", threads), ("blocks", blocks), ("tokens", tokens)):
+            if number is not None:
+                check_whole(option, number, "leaves nothing to write")
         for name, value, known in (("mode", mode, Mode), ("dialect", dialect, Spelling), ("form", form, Form)):
-            if value not in get_args(known):
-                raise UnknownName.among(name, value, get_args(known))
+            check_known(name, value, get_args(known))
         seams = PATHS if dialect == "multiverse" else PAPER if form == "paper" else CODE
         notes = [*(["prompted, not trained"] if prompted else [])]
         if dialect == "multiverse":
@@ -93,8 +103,8 @@ class ThreadWeaver(rf.Program):
         self.thread = rf.Continue(stop=(seams.closed, seams.planned) if nested else seams.closed, config=config)
         if prompted and rescue:
             self.plain = rf.Generate(task, config=config)
-        self.threads = rf.Choice(threads)
-        self.blocks = rf.Choice(blocks)
+        self.threads, self.blocks = as_choice(threads), as_choice(blocks)
+        self.temperature, self.layout = temperature, layout
         self.mode = mode
         self.rescue = rescue
         self.machine = Machine(
@@ -147,7 +157,7 @@ class ThreadWeaver(rf.Program):
             begun = self.thread(after=after, room=room)
             return self._woven(begun, self.thread, depth + 1) if depth < machine.seams.dialect.depth else begun
 
-        most = self.blocks if depth == 1 else NESTED_BLOCKS
+        most: Any = self.blocks if depth == 1 else NESTED_BLOCKS
         return rf.when(
             rf.call(quick(machine.plans), begun),
             lambda: rf.loop(block, begun, until=machine.finished, max_rounds=most),

@@ -25,14 +25,17 @@ is soon under pressure."""
 LAYOUT: Order = "shared"
 """Of our programs, and of the prompts that are sent by hand."""
 
+ROOMY: Mapping[str, Any] = MappingProxyType({**SMALL, "max_num_seqs": 64, "num_gpu_blocks_override": 1024})
+"""The same for a benchmark of answers and not of pressure: more slots, and a cache that holds what they write."""
+
 _LEAVING_S = 5.0
 """How long the samples of a trial that was stopped may take to leave the engine: a step, however slow."""
 _LOOK_S = 0.1
 
 
-def engine_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options a benchmark's engine is opened with: on a CPU a small one, but for what is given."""
-    return {**(SMALL if facts.device() == "cpu" else {}), **given}
+def engine_options(given: Mapping[str, Any], size: Mapping[str, Any] = SMALL) -> dict[str, Any]:
+    """The options a benchmark's engine is opened with: on a CPU one of this size, but for what is given."""
+    return {**(size if facts.device() == "cpu" else {}), **given}
 
 
 def runtime_of(lm: dspy.LM) -> Runtime:

@@ -57,7 +57,7 @@ def dominator(
 
     rows: of the first problems. finished: of all problems, in the same order. looks: how many times it may be asked.
     """
-    if not finished or not looks:
+    if not finished or not looks or not alpha:
         return None
     level = alpha / (looks * len(finished))
     chances = [chance(rows, other[: len(rows)]) for other in finished]
@@ -105,3 +105,14 @@ def t_tail(t: float, freedom: int) -> float:
     else:
         inside = sine * total
     return max(0.0, (1 - inside) / 2)
+
+
+def t_quantile(share: float, freedom: int) -> float:
+    """The value that Student's t is below with this chance, above one half."""
+    low, high = 0.0, 1.0
+    while t_tail(high, freedom) > 1 - share:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_tail(middle, freedom) > 1 - share else (low, middle)
+    return (low + high) / 2

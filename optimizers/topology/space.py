@@ -46,6 +46,21 @@ class Interval:
         """How many values it has."""
         return self.high - self.low + 1 if self.whole else math.inf
 
+    def at(self, place: float) -> float:
+        """The value at a place from 0, its lower end, to 1; by the logarithm where it says so."""
+        if self.log:
+            found = math.exp(math.log(self.low) + place * (math.log(self.high) - math.log(self.low)))
+        else:
+            found = self.low + place * (self.high - self.low)
+        found = min(self.high, max(self.low, found))  # a rounding error is no reason to be outside
+        return round(found) if self.whole else found
+
+    def place(self, value: float) -> float:
+        """Where a value stands, from 0 to 1."""
+        if self.log:
+            return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+        return (value - self.low) / (self.high - self.low)
+
 
 Dimension: TypeAlias = Options | Interval
 

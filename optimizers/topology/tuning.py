@@ -57,16 +57,21 @@ class Tuning:
         *,
         trusted: bool,
         on_step: Callable[[Step], None],
+        alpha: float = racing.ALPHA,
     ) -> None:
-        """trusted: the metric was seen to tell answers apart. on_step: told after every block."""
+        """trusted: the metric was seen to tell answers apart. on_step: told after every block.
+
+        alpha: of the race; 0: every trial is measured whole.
+        """
         self.program, self.search, self.runs, self.trusted, self.on_step = program, search, runs, trusted, on_step
+        self.alpha = alpha
         self.ends = racing.blocks(len(runs.examples))
         self.whole: dict[int, list[racing.Row]] = {}
         """Of the trials that ran on all examples, what they gave."""
         self.history: History = ()
         self._taken = 0
         """Calls that the trials so far consist of, those that were found among them."""
-        self._most_calls: dict[str, int | None] = {}
+        self.calls_known: dict[str, int | None] = {}
         """That one run can make, by setting; None where the program refuses it."""
 
     async def run(self) -> str:
@@ -87,17 +92,17 @@ class Tuning:
     def front(self) -> Front:
         """Of the trials that were measured whole."""
         settings = {told.trial.number: told.trial.settings for told in self.history}
-        return Front.among(self._point(number, settings[number], rows) for number, rows in self.whole.items())
+        return Front.among(point_of(number, settings[number], rows) for number, rows in self.whole.items())
 
     def most_calls(self, settings: Settings) -> int | None:
         """Calls of one run at most; None where the program refuses the settings."""
         key = spell(settings)
-        if key not in self._most_calls:
+        if key not in self.calls_known:
             try:
-                self._most_calls[key] = with_settings(self.program, settings).explain().bound.calls
+                self.calls_known[key] = with_settings(self.program, settings).explain().bound.calls
             except (InputError, ProgramError):
-                self._most_calls[key] = None
-        return self._most_calls[key]
+                self.calls_known[key] = None
+        return self.calls_known[key]
 
     # Asking ----------------------------------------------------------------------------------------------------------
 
@@ -106,7 +111,7 @@ class Tuning:
         # open when the budget ends, and a larger budget goes on with it.
         new = min(1.0, self.runs.ledger.spent.calls / self._taken) if self._taken else 1.0
         for share, rate in ((_SHARE, 1.0), (1.0, 1.0), (1.0, new)):
-            trial = self.search.ask(self.history, partial(self._fits, share=share, rate=rate))
+            trial = self.search.ask(self.history, partial(self._fits, share=share, rate=rate), self.most_calls)
             if trial is not None:
                 return trial
         return None
@@ -167,7 +172,7 @@ class Tuning:
             if end == self.ends[-1]:
                 break
             numbers = list(self.whole)
-            better = racing.dominator(rows, list(self.whole.values()), looks=len(self.ends) - 1)
+            better = racing.dominator(rows, list(self.whole.values()), looks=len(self.ends) - 1, alpha=self.alpha)
             if better is not None:
                 self._close(trial, "dropped", f"dominated by trial {numbers[better]} after {end} examples", rows)
                 return True
@@ -215,20 +220,6 @@ class Tuning:
             found.append(racing.Row(result.score, result.sequential, result.total))
         return found
 
-    def _point(self, number: int, settings: Settings, rows: list[racing.Row]) -> Point:
-        scores = [row.score for row in rows]
-        low, high = interval(scores)
-        return Point(
-            trial=number,
-            settings=settings,
-            accuracy=fmean(scores),
-            low=low,
-            high=high,
-            sequential=fmean(row.sequential for row in rows),
-            total=fmean(row.total for row in rows),
-            problems=len(rows),
-        )
-
     def _step(self, trial: Trial, state: State, reason: str, rows: list[racing.Row]) -> None:
         self.on_step(
             Step(
@@ -242,6 +233,22 @@ class Tuning:
                 spent=self.runs.ledger.spent,
             )
         )
+
+
+def point_of(number: int, settings: Settings, rows: list[racing.Row]) -> Point:
+    """A trial that was measured whole, as a point."""
+    scores = [row.score for row in rows]
+    low, high = interval(scores)
+    return Point(
+        trial=number,
+        settings=settings,
+        accuracy=fmean(scores),
+        low=low,
+        high=high,
+        sequential=fmean(row.sequential for row in rows),
+        total=fmean(row.total for row in rows),
+        problems=len(rows),
+    )
 
 
 def line(step: Step, problems: int) -> str:

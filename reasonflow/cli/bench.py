@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from reasonflow.cli.bench_compile import compile_search
+from reasonflow.cli.bench_options import AsJson, EngineOptions
 from reasonflow.cli.bench_report import show, show_all
 from reasonflow.cli.shared_options import (
     Benchmark,
@@ -31,16 +33,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Repeats: TypeAlias = Annotated[int, typer.Option(min=1, help="Measurements of each arm; the median counts.")]
-EngineOptions: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--engine-option",
-        metavar="KEY=VALUE",
-        help="Option of the engine, ours or vLLM's: max_num_seqs=64; repeat for more.",
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -462,3 +455,6 @@ def _engine(model: str, words: list[str] | None, *, verbose: bool) -> dspy.LM:
     from reasonflow.evals.performance.conditions import engine_options
 
     return open_lm(model, verbose=verbose, engine_options=engine_options(parse_engine_options(words or ())))
+
+
+app.command("compile")(compile_search)

@@ -80,6 +80,14 @@ def compile_program(
     ] = "topology",
     alpha: Annotated[float, typer.Option(help="Errors among what a gate accepts, at most.")] = 0.1,
     delta: Annotated[float, typer.Option(help="Chance that there are more.")] = 0.1,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=V1,V2]",
+            help="An option of the program to search, with its values (lists with ; between) or its range LOW..HIGH; "
+            "repeat for more. All that the program offers if not given.",
+        ),
+    ] = None,
     objective: Annotated[
         str, typer.Option(help="accuracy; or sequential or total: the fewest tokens of what is not told apart from it.")
     ] = "accuracy",
@@ -101,7 +109,10 @@ def compile_program(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Search a program's widths and rounds for accuracy against tokens, and print the front of what is unbeaten.
+    """Search a program's shape for accuracy against tokens, and print the front of what is unbeaten.
+
+    It searches what the program offers: widths, rounds, distiller, temperature and the like; --set says where the
+    search begins, --search what is open.
 
     Settings are tried on the same problems with the same seeds; one that another clearly beats is given up early. The
     best so far is DIR/PROGRAM.json, a program for `reasonflow eval`.
@@ -115,6 +126,8 @@ def compile_program(
     Examples:
 
       reasonflow compile pdr --benchmark graphmath:noise --budget calls=2000 --out runs/pdr
+
+      reasonflow compile pdr --budget calls=2000 --search "widths=2;4;4,2" --search temperature=0.2..1.2
 
       reasonflow compile self_consistency --data problems.jsonl --budget total=1m,seconds=20m --objective total --json
 
@@ -135,9 +148,17 @@ def compile_program(
     signature = signature_of(problems[0])
     made: Any
     if is_artifact(program):
+        if search:
+            from reasonflow.errors import InputError
+
+            raise InputError(
+                "--search has no meaning with an artifact",
+                why="what is open is in it",
+                fix="leave it out, or name a program",
+            )
         made = open_artifact(program, signature, settings=settings or (), allow=allow or ())
     else:
-        made = build(program, signature, settings or ())
+        made = build(program, signature, settings or (), search=(search or ()) if "topology" in phases else None)
     if limit is None:
         problems = problems[: _size(made, problems, limits, phases, fewest(alpha, delta))]
     folder = out or runs_folder("compile", program.removesuffix(".json"), name, model, str(seed))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from reasonflow.cli.options import NONE_WORDS, options_of, parse_settings
 from reasonflow.errors import InputError, UnknownName
+from reasonflow.language.choices import Choice, Range
 from reasonflow.plan.budget import Budget
 
 if TYPE_CHECKING:
     from reasonflow.evals.sweep.points import Axis
 
 
-def parse_grid(program_class: type, words: Sequence[str]) -> list[Axis]:
+def parse_grid(program_class: type, words: Sequence[str], option: str = "--grid") -> list[Axis]:
     """The axes that `["n=1,2,4", "widths=4;4,2"]` spell; values of an option that is a list stand between semicolons.
 
     Raises UnknownName for an option the constructor does not have, InputError for a value its type does not take, for
@@ -23,20 +24,43 @@ def parse_grid(program_class: type, words: Sequence[str]) -> list[Axis]:
     from reasonflow.evals.sweep.points import Axis
 
     options, axes = options_of(program_class), list[Axis]()
-    for name, text in _split("--grid", words, "n=1,2,4"):
+    for name, text in _split(option, words, "n=1,2,4"):
         if name in options and _is_list(options[name][0]) and ";" not in text and "," in text:
             raise InputError(
-                f"--grid {name}={text}: one list, or several?",
+                f"{option} {name}={text}: one list, or several?",
                 why=f"{name} of {program_class.__name__} is a list, and a list has commas, too",
-                fix=f'put semicolons between lists: --grid "{name}=4;4,2", or one list alone: --set {name}={text}',
+                fix=f'put semicolons between lists: {option} "{name}=4;4,2", or one list alone: --set {name}={text}',
             )
-        written = _words(f"--grid {name}", text, ";" if ";" in text else ",")
+        written = _words(f"{option} {name}", text, ";" if ";" in text else ",")
         values = [parse_settings(program_class, [f"{name}={word}"])[name] for word in written]
         twice = next((word for word, value in zip(written, values, strict=True) if values.count(value) > 1), None)
         if twice is not None:
-            raise InputError(f"--grid {name} has {twice!r} twice", fix="name every value once")
+            raise InputError(f"{option} {name} has {twice!r} twice", fix="name every value once")
         axes.append(Axis(name, tuple(zip(written, values, strict=True))))
     return axes
+
+
+def parse_search(program_class: type, words: Sequence[str]) -> tuple[list[str], dict[str, Choice]]:
+    """The names that `["widths", "temperature=0.2..1.2", "k=1,2"]` spell, and Choices or Ranges for those with values.
+
+    The first value is where a search begins; of a range its lower end. Raises as `parse_grid`, and InputError for a
+    range of what is no number.
+    """
+    names, choices = [word.partition("=")[0].strip() for word in words], dict[str, Choice]()
+    grids = []
+    for name, word in zip(names, words, strict=True):
+        low, dots, high = word.partition("=")[2].partition("..")
+        if not dots:
+            grids += [word] if "=" in word else []
+            continue
+        ends = [parse_settings(program_class, [f"{name}={end.strip()}"])[name] for end in (low, high)]
+        if not all(isinstance(end, (int, float)) for end in ends):
+            raise InputError(f"--search {word}: only numbers have a range", fix="name the values: widths=4;4,2")
+        choices[name] = Range(ends[0], *ends)
+    for axis in parse_grid(program_class, grids, "--search"):
+        values = [value for _, value in axis.values]
+        choices[axis.name] = Choice(values[0], options=values)
+    return names, choices
 
 
 def parse_budget_grid(words: Sequence[str]) -> list[Axis]:

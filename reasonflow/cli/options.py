@@ -80,12 +80,14 @@ def build(
     budget: str | None = None,
     *,
     retriever: Any = None,
+    search: Sequence[str] | None = None,
 ) -> dspy.Module:
     """The program of that name over `signature`; `settings` are `key=value` words or parsed arguments.
 
-    budget: of each run, as `total=20k,seconds=90`. retriever: of a program that searches. Raises UnknownName for the
-    program's name, InputError where there is nothing to search, or where it is not searched, and what `parse_settings`
-    and `Budget.parse` raise.
+    budget: of each run, as `total=20k,seconds=90`. retriever: of a program that searches. search: the options that are
+    open for a search, as `reasonflow compile --search` has them; all of its space for none of them; None: as the
+    program has it. Raises UnknownName for the program's name, InputError where there is nothing to search, or where it
+    is not searched, and what `parse_settings`, `parse_search` and `Budget.parse` raise.
     """
     from reasonflow import programs
     from reasonflow.plan.budget import Budget
@@ -98,7 +100,16 @@ def build(
         arguments["retriever"] = retriever
     elif retriever is not None:
         raise InputError(f"{program_name} searches nothing", fix="leave --corpus out, or name hybrid_search")
-    program: dspy.Module = program_class(signature, **arguments)
+    if search is None:
+        program: dspy.Module = program_class(signature, **arguments)
+    else:
+        from reasonflow.cli.grids import parse_search
+
+        names, choices = parse_search(program_class, search)
+        both = next((name for name in choices if name in arguments), None)
+        if both is not None:
+            raise InputError(f"{both} is in --set and in --search", fix="name its values in --search, the first first")
+        program = program_class.searched(signature, search=names or None, **arguments, **choices)
     if budget is not None:
         program.budget = Budget.parse(budget)
     return program

@@ -21,13 +21,13 @@ import pydantic
 from reasonflow.errors import ArtifactWarning, InputError, ProgramError, ReasonFlowError
 from reasonflow.language.allowed_classes import Allowed, AllowedClasses
 from reasonflow.language.call_sites import Generate
-from reasonflow.language.choices import Choice
+from reasonflow.language.choices import Choice, resolve
 from reasonflow.language.parts import modules_of, of_kind, parts_of
 from reasonflow.language.program import Program, predictors_of, trace
+from reasonflow.language.site_defaults import check_layout, check_temperature
 from reasonflow.language.typed_json import Json, Restorer, describe, describe_signature, path_of
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.serialise import digest
-from reasonflow.prompts.layouts import check_order
 from reasonflow.runtime.runtime import Runtime
 
 FORMAT = 1
@@ -55,8 +55,12 @@ class _Entry(pydantic.BaseModel):
     sites: dict[str, _Site]
     choices: dict[str, Any] = {}
     budgets: dict[str, dict[str, Any]] = {}
-    layouts: dict[str, str] = {}
+    layouts: dict[str, Any] = {}
     """Of programs and call sites, by name, where they are not "auto"."""
+    temperatures: dict[str, Any] = {}
+    """Of programs, by name, where they are not the model's own."""
+    roles: dict[str, dict[str, Any]] = {}
+    """Names of language models by call sites, of programs, by name."""
     compiled: tuple[str, ...] = ()
     """Modules that DSPy leaves alone, because an optimizer is done with them."""
     frozen: dict[str, dict[str, Any]] = {}
@@ -119,7 +123,8 @@ def _describe(program: Program) -> dict[str, Json]:
         "sites": {name: _describe_site(name, site) for name, site in sites.items()},
         "choices": {n: describe(choice.value, f"choice {n!r}") for n, choice in of_kind(parts, Choice).items()},
         "budgets": {name: module.budget.limits for name, module in modules.items() if getattr(module, "budget", None)},
-        "layouts": layouts_of(program),
+        "layouts": {name: describe(value, f"layout of {name!r}") for name, value in _layouts(program).items()},
+        **_knobs_of(program),
         "compiled": [name for name, module in modules.items() if module._compiled],
         "frozen": {n: module.dump_state() for n, module in modules_of(bare).items() if n and module._compiled},
         "own_models": {name: lm.model for name, lm in own.items()},
@@ -132,7 +137,38 @@ def _describe(program: Program) -> dict[str, Json]:
 
 def layouts_of(program: dspy.Module) -> dict[str, str]:
     """The layouts in it that are not "auto", by the names of programs (its own is empty) and call sites."""
-    return {name: part.layout for name, part in _laid_out(program).items() if part.layout != "auto"}
+    return {name: layout for name, value in _layouts(program).items() if (layout := resolve(value)) != "auto"}
+
+
+def temperatures_of(program: dspy.Module) -> dict[str, float]:
+    """The temperatures that programs in it are set to, by their names."""
+    found = {name: resolve(each.temperature) for name, each in _programs(program).items()}
+    return {name: temperature for name, temperature in found.items() if temperature is not None}
+
+
+def _layouts(program: dspy.Module) -> dict[str, Any]:
+    """As `layouts_of`, with those that are to choose."""
+    found = {name: part.layout for name, part in _laid_out(program).items()}
+    return {name: layout for name, layout in found.items() if isinstance(layout, Choice) or layout != "auto"}
+
+
+def _knobs_of(program: Program) -> dict[str, Json]:
+    """Temperatures and roles of programs, where they have some."""
+    programs = _programs(program)
+    temperatures = {
+        name: describe(each.temperature, f"temperature of {name!r}")
+        for name, each in programs.items()
+        if each.temperature is not None
+    }
+    roles = {name: describe(dict(each.roles), f"roles of {name!r}") for name, each in programs.items() if each.roles}
+    return {
+        **({"temperatures": temperatures} if temperatures else {}),
+        **({"roles": roles} if roles else {}),
+    }
+
+
+def _programs(program: dspy.Module) -> dict[str, Program]:
+    return {name: module for name, module in modules_of(program).items() if isinstance(module, Program)}
 
 
 def _laid_out(program: dspy.Module) -> dict[str, Program | Generate]:
@@ -159,6 +195,10 @@ def _without_models(program: Program) -> Program:
 
 def _plan_digest(program: Program) -> str:
     """Of the plan as declared: what a context adds is no part of it."""
+    if any(each.roles for each in _programs(program).values()):
+        program = program.deepcopy()
+        for each in _programs(program).values():
+            each.roles = {}
     with dspy.context(lm=None, adapter=None, trace=None):
         return digest(trace(program).plan)
 
@@ -275,6 +315,7 @@ class _Maker:
         for name, state in entry.frozen.items():
             self._load(self._part(modules, name), state)
         self._load(program, self.state)
+        self._restore_knobs(program)
         choices = of_kind(dict(parts_of(program)), Choice)
         for name, value in entry.choices.items():
             self._part(choices, name).load_state({"value": self.restore.value(value, f"choice {name!r}")})
@@ -283,10 +324,6 @@ class _Maker:
             budget = None if limits is None else Budget(**limits)
             if isinstance(module, Program) and module.budget != budget:
                 module.budget = budget
-        for name, part in _laid_out(program).items():
-            layout = check_order(entry.layouts.get(name, "auto"), f"{name or 'the program'} in {self.name}")
-            if part.layout != layout:
-                part.layout = layout
         if entry.report is not None:
             program.compile_report = entry.report
         return program
@@ -299,6 +336,24 @@ class _Maker:
                 fix=f"rf.load(path, lms=[...]) with one of that name; given: {', '.join(self.lms) or 'none'}",
             )
         return self.lms[name]
+
+    def _restore_knobs(self, program: Program) -> None:
+        """Layouts, temperatures and roles that differ from what the constructors made."""
+        for name, part in _laid_out(program).items():
+            where = f"{name or 'the program'} in {self.name}"
+            layout = self.restore.value(self.entry.layouts.get(name, "auto"), where)
+            check_layout(layout, where)
+            if isinstance(layout, Choice) or isinstance(part.layout, Choice) or part.layout != layout:
+                part.layout = layout
+        for name, each in _programs(program).items():
+            where = f"{name or 'the program'} in {self.name}"
+            temperature = self.restore.value(self.entry.temperatures.get(name), where)
+            check_temperature(temperature, where)
+            roles = self.restore.value(self.entry.roles.get(name, {}), where)
+            if temperature is not None or each.temperature is not None:
+                each.temperature = temperature
+            if roles or each.roles:
+                each.roles = roles
 
     def _make(self, described: Mapping[str, Json], where: str) -> Program:
         cls = self.classes.find(str(described.get("class")))

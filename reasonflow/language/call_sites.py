@@ -185,9 +185,11 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
             why="optimizers, artifacts and seeds know call sites by their attribute path",
             fix="make it in __init__: self.draft = rf.Generate(...)",
         )
-    lm = site.lm or current.program.lm
+    defaults = current.program.defaults
+    lm = site.lm or defaults.models.get(id(site)) or current.program.lm
     of_engine = getattr(getattr(lm, "engine", None), "settings", None) or {}
-    settings = {**of_engine, **(getattr(lm, "kwargs", None) or {}), **site.config, **config}
+    common = {} if defaults.temperature is None else {"temperature": defaults.temperature}
+    settings = {**of_engine, **(getattr(lm, "kwargs", None) or {}), **common, **site.config, **config}
     own = {key: value for key, value in settings.items() if key in _SAMPLING and key not in _SEEDING}
     if isinstance(own.get("stop"), list):
         own["stop"] = tuple(own["stop"])
@@ -207,7 +209,7 @@ def _site(current: Tracer, site: Generate, config: dict[str, Any]) -> Site:
     demos = tuple(site.demos)
     window = site.solution_tokens
     share = (site.floor_tokens, site.weight, site.continues, site.unmarked, site.watch)
-    order = current.program.layout if site.layout == "auto" else site.layout
+    order = defaults.layout if site.layout == "auto" else site.layout
     key = (name, site.signature, site.style, tuple(map(repr, demos)), sampling, window, site.retries, adapter, share)
     return Site(
         name=name,

@@ -133,6 +133,11 @@ def opened(value: Any, options: Sequence[Any]) -> Choice:
     return value if isinstance(value, Choice) else Choice(value, options, only=False)
 
 
+def as_choice(value: Any) -> Choice:
+    """What a constructor was given as a Choice: a Choice as it is, any other value as its only option so far."""
+    return value if isinstance(value, Choice) else Choice(value)
+
+
 def resolve(value: Any) -> Any:
     """A Choice's value; anything else as it is."""
     return value.value if isinstance(value, Choice) else value

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import dspy
 
 from reasonflow.errors import InputError, ProgramError, UnknownName
+from reasonflow.language.choices import Choice
 from reasonflow.language.combinators import within
 from reasonflow.language.construction import Construction, construction
 from reasonflow.language.dspy_errors import own_errors
 from reasonflow.language.dspy_warnings import warn_of_equal_signatures, warn_of_unheard_adapter
+from reasonflow.language.search_spaces import opened_options
+from reasonflow.language.site_defaults import SiteDefaults, check_layout, check_roles, check_temperature
 from reasonflow.language.tracing import Binding, ProgramSites, Tracer, tracer, tracing
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.explain import Explanation
 from reasonflow.plan.nodes import Plan
 from reasonflow.plan.shapes import ListShape, RecordShape, StructShape, ValueShape
-from reasonflow.prompts.layouts import Order, check_order
+from reasonflow.prompts.layouts import Order
 from reasonflow.runtime.events import Event
 
 if TYPE_CHECKING:
@@ -55,8 +59,16 @@ class Program(dspy.Module):
     """For programs over any signature, whose `plan` takes **inputs: the fields it takes."""
     budget: Budget | None = None
     """What one run of it may spend; nested in another program's plan, what this part of the run may."""
-    layout: Order = "auto"
+    layout: Order | Choice = "auto"
     """The order of the prompts of its call sites that say nothing themselves: see `rf.Generate`."""
+    temperature: float | Choice | None = None
+    """Of its call sites that have none in their `config`; None: the language model's own."""
+    models: Mapping[str, dspy.BaseLM] = MappingProxyType({})
+    """Language models by name, for `roles`. Artifacts hold none: set them again after `rf.load`."""
+    roles: Mapping[str, str | Choice] = MappingProxyType({})
+    """Which of `models` a call site runs on that has no language model of its own, by its attribute path."""
+    search_space: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({})
+    """Options of the constructor that `searched` opens, and what may be chosen for each."""
     compile_report: Mapping[str, Any] | None = None
     """What `rf.compile` tried, spent and found, in JSON's types, where it made this program. Artifacts keep it."""
     _constructed_with: Construction | None = None
@@ -67,6 +79,15 @@ class Program(dspy.Module):
         made._constructed_with = construction(cls, args, kwargs)
         return made
 
+    @classmethod
+    def searched(cls, *args: Any, search: Collection[str] | None = None, **options: Any) -> Self:
+        """The program with its `search_space` open for `rf.compile`; what is given is where the search begins.
+
+        search: the options of the space to open, all others stay as they are; None: all. An option that is given as an
+        `rf.Choice` or `rf.Range` stays that. Raises UnknownName for one that is not in the space.
+        """
+        return cls(*args, **opened_options(cls, options, search))
+
     def plan(self, *args: Any, **inputs: Any) -> Any:
         """Arrange the call sites; returns what the program gives. Override this."""
         raise ProgramError(
@@ -74,6 +95,12 @@ class Program(dspy.Module):
             why="a Program says what it does in plan(self, ...)",
             fix="def plan(self, problem): return self.solve(problem=problem)",
         )
+
+    def model_of(self, site: dspy.Predict) -> Any:
+        """The language model of a call site of this program, here: its own, that of its role, the context's."""
+        sites = dict(predictors_of(self)) if self.roles else {}
+        roles = check_roles(self.roles, self.models, sites, type(self).__name__) if self.roles else {}
+        return site.lm or roles.get(id(site)) or dspy.settings.lm
 
     def input_names(self) -> tuple[str, ...]:
         """The names `plan` takes, in order."""
@@ -118,7 +145,7 @@ class Program(dspy.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         inputs = self._bind(args, kwargs)
         if (outer := tracer()) is not None:
-            with outer.program.laid_out(_order(self)):
+            with outer.program.inside(_defaults(self)):
                 return self.plan(**inputs) if self.budget is None else within(self.budget, lambda: self.plan(**inputs))
         from reasonflow.runtime.launch import launch
 
@@ -226,7 +253,7 @@ def trace(program: Program, constants: Mapping[str, Any] | None = None) -> Trace
     # No callbacks either: they would be told of nested programs as if these ran, with symbolic values.
     with tracing(outer), dspy.context(lm=_REFUSING_LM, adapter=_REFUSING_ADAPTER, callbacks=[]):
         symbolic = {name: outer.input(name) for name in inputs}
-        with own_errors(), sites.laid_out(_order(program)):
+        with own_errors(), sites.inside(_defaults(program)):
             given = program.plan(**(symbolic if constants is None else constants))
         if given is None:
             raise ProgramError(
@@ -260,8 +287,14 @@ def _declared(function: Any) -> tuple[inspect.Parameter, ...]:
     return tuple(inspect.signature(function).parameters.values())
 
 
-def _order(program: Program) -> Order:
-    return check_order(program.layout, type(program).__name__)
+def _defaults(program: Program) -> SiteDefaults:
+    name = type(program).__name__
+    roles, sites = program.roles, dict(predictors_of(program)) if program.roles else {}
+    return SiteDefaults(
+        layout=check_layout(program.layout, name),
+        temperature=check_temperature(program.temperature, name),
+        models=check_roles(roles, program.models, sites, name) if roles else {},
+    )
 
 
 def _budget(program: Program) -> Budget | None:

@@ -15,9 +15,9 @@ import dspy
 
 from reasonflow.errors import ProgramError, RefError
 from reasonflow.language.refs import PRINTED, Ref, state_of
+from reasonflow.language.site_defaults import SiteDefaults
 from reasonflow.plan.nodes import Const, Input, Node, Op, Pack, Plan
 from reasonflow.plan.shapes import VALUE, ListShape, Shape, StructShape
-from reasonflow.prompts.layouts import Order
 
 _CURRENT: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar("reasonflow_tracer", default=None)
 _HERE = os.path.dirname(__file__)
@@ -67,18 +67,18 @@ class ProgramSites:
         self.adapter = adapter
         """What the caller's context configures: a site's own language model comes first."""
         self.bindings: dict[str, Binding] = {}
-        self.layout: Order = "auto"
-        """Of the prompts of sites that say nothing themselves."""
+        self.defaults = SiteDefaults()
+        """Of sites that say nothing themselves."""
 
     @contextmanager
-    def laid_out(self, order: Order) -> Iterator[None]:
-        """Inside a program with this layout; "auto" leaves the one around it."""
-        around = self.layout
-        self.layout = around if order == "auto" else order
+    def inside(self, defaults: SiteDefaults) -> Iterator[None]:
+        """Inside a program that says this; where it says nothing, what is around it holds."""
+        around = self.defaults
+        self.defaults = around.around(defaults)
         try:
             yield
         finally:
-            self.layout = around
+            self.defaults = around
 
 
 class Tracer:

@@ -198,4 +198,4 @@ def test_the_command_line_spells_its_options(name: str, settings: list[str], exp
 
 
 def test_what_no_word_can_mean_is_left_to_the_library() -> None:
-    assert set(options_of(rf.BestOfN)) == {"n", "solution_tokens"}
+    assert set(options_of(rf.BestOfN)) == {"n", "solution_tokens", "temperature", "layout"}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import reasonflow as rf
 from reasonflow.optimizers.topology.search import History, Told, TopologySearch, Trial, Values
-from reasonflow.optimizers.topology.space import Interval, Options, Space, space_of, spell
+from reasonflow.optimizers.topology.space import Interval, Options, Settings, Space, space_of, spell
 
 SPACE = Space(
     (
@@ -97,3 +98,71 @@ def test_the_space_of_a_program_is_what_it_leaves_open() -> None:
     space = space_of(Two())
     assert [dimension.name for dimension in space.dimensions] == ["inner.n", "heat"]
     assert space.size == float("inf")
+
+
+LONG = Space(
+    (
+        Options(name="widths", values=tuple((width,) for width in range(1, 33))),
+        Options(name="distiller", values=("a", "b", "c")),
+    )
+)
+
+
+def cost(settings: Settings) -> float | None:
+    return None if settings["distiller"] == "c" else float(settings["widths"][0])
+
+
+def asked(count: int, first: Settings, seed: int = 0, **options: Any) -> list[Settings]:
+    search, history, found = TopologySearch(LONG, seed=seed, first=[first]), (), []
+    for _ in range(count):
+        trial = search.ask(history, lambda settings: True, **options)
+        assert trial is not None
+        found.append(trial.settings)
+        history = search.tell(history, Told(trial, Values(0.5, 10.0, 10.0)))  # nothing but the cost tells them apart
+    return found
+
+
+def test_the_cheap_end_and_the_middle_are_tried_behind_the_programs_own_setting() -> None:
+    own = {"widths": (8,), "distiller": "a"}
+    first, cheapest, middle = asked(3, own, cost=cost)
+    assert first == own
+    assert cheapest["widths"] == (1,)
+    assert 9 <= middle["widths"][0] <= 13
+
+
+def test_cheap_settings_are_tried_more_often_and_impossible_ones_last() -> None:
+    own = {"widths": (8,), "distiller": "a"}
+    priced, blind = [], []
+    for seed in range(3):
+        priced += [found["widths"][0] for found in asked(16, own, seed, cost=cost)]
+        blind += [found["widths"][0] for found in asked(16, own, seed)]
+        assert all(found["distiller"] != "c" for found in asked(16, own, seed, cost=cost))
+    assert sum(priced) < 0.9 * sum(blind)
+
+
+def test_what_promises_most_is_tried_early() -> None:
+    """One distiller is good and the other bad, whatever the width: after a few trials the good one is preferred."""
+    search, history = TopologySearch(LONG, seed=0, first=[{"widths": (8,), "distiller": "a"}]), ()
+    for _ in range(24):
+        trial = search.ask(history, lambda settings: True, cost)
+        assert trial is not None
+        width, kind = trial.settings["widths"][0], trial.settings["distiller"]
+        accuracy = (0.8 if kind == "a" else 0.3) + width / 200
+        history = search.tell(history, Told(trial, Values(accuracy, 100.0 + width, 100.0 * width)))
+    kinds = [told.trial.settings["distiller"] for told in history[8:]]
+    assert kinds.count("a") > 2 * kinds.count("b")
+
+
+def test_in_a_large_space_cheap_settings_come_more_often() -> None:
+    wide = Space((*LONG.dimensions, Interval(name="temperature", low=0.1, high=2.0, log=True, whole=False)))
+    widths: dict[bool, list[int]] = {True: [], False: []}
+    for priced in (True, False):
+        search, history = TopologySearch(wide, seed=1), ()
+        for _ in range(24):
+            trial = search.ask(history, lambda settings: True, *([cost] if priced else []))
+            assert trial is not None
+            assert 0.1 <= trial.settings["temperature"] <= 2.0
+            assert not priced or trial.settings["distiller"] != "c"
+            widths[priced].append(trial.settings["widths"][0])
+            history = search.tell(history, Told(trial, Values(0.5, 10.0, 10.0)))
+    assert sum(widths[True]) < sum(widths[False])

@@ -96,7 +96,7 @@ def by_name() -> dict[str, list[tuple[Any, Any]]]:
 
 
 def test_the_commands_are_the_known_ones() -> None:
-    on_an_engine = ("prefix", "pressure", "latency", "cancel", "engine", "layouts")
+    on_an_engine = ("prefix", "pressure", "latency", "cancel", "engine", "layouts", "compile")
     benchmarks = ("overhead", "fanout", "http", "index", "recall", "search", "gate", *on_an_engine)
     alone = ("run", "eval", "compare", "sweep", "compile", "explain", "models", "doctor")
     assert set(COMMANDS) == {*alone, *(f"bench {name}" for name in benchmarks)}

@@ -213,3 +213,14 @@ def test_without_a_name_the_help_is_shown_and_nothing_runs(small_set: list[str])
 def test_the_set_is_the_seven_that_need_no_gpu() -> None:
     names = {*cpu_set.WITHOUT_ENGINE, *cpu_set.ON_THE_ENGINE}
     assert names == {"overhead", "fanout", "prefix", "pressure", "latency", "cancel", "http"}
+
+
+def test_compile_searches_with_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reasonflow.cli.options.open_lm", lambda *_, **__: rf.scripted(r"1, 2 \boxed{5}"))
+    words = ["compile", "--problems", "8", "--others", "0", "--search-calls", "100", "--seeds", "2", "--json"]
+    told = json.loads(CliRunner().invoke(app, words).stdout)
+    assert (told["problems"], told["other_problems"], told["budget_calls"], told["repeats"]) == (8, 0, 100, 2)
+    assert told["settings"] == 108
+    assert len(told["grid"]) == 12
+    assert {"hypervolume_over_random", "hypervolume_over_random_low", "grid_points_dominating"} <= set(told["figures"])
+    assert "hypervolume_over_random_on_others" not in told["figures"]

@@ -144,3 +144,38 @@ def test_problems_come_from_the_train_split(name: str | None, found: str) -> Non
     problems, called = command._problems(name, None, 2)
     assert called == found
     assert len(problems) == 2
+
+
+def test_what_is_named_is_searched_and_nothing_else(
+    data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("compile", "self_consistency", "--data", str(data), "--limit", "8", "--budget", "calls=200", "--json")
+    assert reasonflow(*words, "--out", "a", "--search", "n=1,2", "--search", "temperature=0.2..0.8") == 0
+    space = json.loads(capsys.readouterr().out)["space"]
+    assert space == {"n": [1, 2], "temperature": {"low": 0.2, "high": 0.8, "log": False}}
+    assert reasonflow(*words, "--out", "b", "--search", "temperature", "--set", "n=2") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report["space"]) == ["temperature"]
+    assert report["trials"][0]["settings"] == {"temperature": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--search", "width"), "width"),
+        (("--search", "n=0..4"), "out of range"),
+        (("--search", "n=1,2", "--set", "n=2"), "n is in --set and in --search"),
+        (("--search", "n=1,1"), "twice"),
+        (("--search", "temperature=hot"), "temperature"),
+    ],
+)
+def test_a_search_over_what_cannot_be_is_refused(
+    words: tuple[str, ...],
+    said: str,
+    data: Path,
+    reasonflow: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ("compile", "self_consistency", "--data", str(data), "--limit", "8", "--budget", "calls=200")
+    assert reasonflow(*command, *words) == 2
+    assert said in capsys.readouterr().err
