@@ -94,7 +94,7 @@ class Runs:
             ):
                 prediction = await program.acall(**self.examples[example].inputs().toDict())
         except Exception as error:  # a program may raise anything: user code, DSPy's parsers, tools
-            if _repeats(error):
+            if repeats(error):
                 raise
             failed = error
         run = getattr(prediction if failed is None else failed, "run", None)
@@ -117,7 +117,7 @@ class Runs:
         try:
             return await score_of(self.metric, example, prediction), ""
         except Exception as error:  # a metric may raise anything
-            if _repeats(error):
+            if repeats(error):
                 raise
             if strict:
                 raise metric_raised(error) from error
@@ -153,13 +153,13 @@ def labels_of(example: dspy.Example) -> Mapping[str, Any]:
     return found
 
 
-def _repeats(error: BaseException) -> bool:
+def repeats(error: BaseException) -> bool:
     """Whether every further call would end in the same error: it or what caused it is one of `_REPEATING`."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, _REPEATING):
             return True
-        if isinstance(seen, BaseExceptionGroup) and any(map(_repeats, seen.exceptions)):
+        if isinstance(seen, BaseExceptionGroup) and any(map(repeats, seen.exceptions)):
             return True
         seen = seen.__cause__
     return False

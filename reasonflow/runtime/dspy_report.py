@@ -37,6 +37,7 @@ def report(made: Sequence[Made | TracedCalls], plan: Plan, traced: Traced, *, sp
         fields = [record.fields for record in call.records if not isinstance(record, Hole)]
         if trace is not None and fields and not call.site.continues:  # which answers no signature
             prediction = dspy.Prediction.from_completions(fields, signature=call.site.signature)
+            prediction._site = call.site.name
             _append(trace, longest, (call.binding.predictor, dict(call.inputs), prediction))
         if not spending:
             continue
