@@ -21,6 +21,8 @@ from reasonflow.errors import BudgetExceeded, InputError, UnknownName
 from reasonflow.language.program import Program, trace
 from reasonflow.optimizers.compile_data import check_apart, check_examples, examples_digest, name_of, varies
 from reasonflow.optimizers.front import Front, Objective
+from reasonflow.optimizers.prompting.optimizers import By
+from reasonflow.optimizers.prompting.tuning import tune_prompts
 from reasonflow.optimizers.topology import racing
 from reasonflow.optimizers.topology.search import TopologySearch
 from reasonflow.optimizers.topology.space import Space, current, space_of, with_settings
@@ -85,8 +87,10 @@ def compile(
     out: str | Path | None = None,
     lm: dspy.LM | None = None,
     concurrency: int | None = None,
-    on_step: Callable[[Step], None] | None = None,
+    on_step: Callable[[Any], None] | None = None,
     show_progress: bool | None = None,
+    prompts_by: By | None = None,
+    reflection_lm: dspy.BaseLM | None = None,
 ) -> Program:
     """A copy of the program, set to what `objective` likes best of the Pareto front that a search has found.
 
@@ -99,7 +103,8 @@ def compile(
         of a model itself is not counted.
     budget: of all of it, earlier sessions included: calls, total, seconds, dollars. It is never exceeded; a call that
         another trial has made in just the same way is not made again.
-    optimize: "topology"; prompts and gates are not there yet. objective: "accuracy", or "sequential" or "total" for the
+    optimize: "topology", or "prompts" alone: instructions and demos by one of DSPy's optimizers, `prompts_by`, whose
+        instructions `reflection_lm` writes; see `reasonflow.optimizers.prompting.tuning.tune_prompts`. objective: "accuracy", or "sequential" or "total" for the
         fewest tokens among what is not told apart from the most accurate.
     seed: of the search and of every run. All trials meet an example with the same seed.
     out: a folder to record in. The same call goes on there where it stopped, however it was stopped: no trial is
@@ -110,6 +115,11 @@ def compile(
     BudgetExceeded where no setting could be measured whole.
     """
     lm = lm or dspy.settings.lm
+    if tuple(optimize) == ("prompts",):
+        return tune_prompts(
+            program, trainset, metric, valset=valset, by=prompts_by, reflection_lm=reflection_lm, budget=budget,
+            seed=seed, out=out, lm=lm, concurrency=concurrency, on_step=on_step, show_progress=show_progress,
+        )  # fmt: skip
     _check(program, optimize, objective, budget, lm)
     check_examples(program, trainset, "trainset")
     if valset is not None:
@@ -326,7 +336,7 @@ def _check(program: Any, optimize: Sequence[str], objective: str, budget: Any, l
         if name in LATER:
             raise InputError(
                 f"{name} cannot be optimized by rf.compile yet",
-                why="it searches topology",
+                why="it searches topology, or tunes prompts and nothing else",
                 fix='optimize=("topology",)',
             )
         if name != "topology":

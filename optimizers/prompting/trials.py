@@ -159,27 +159,32 @@ class Trials:
         self, place: tuple[int, int], seat: _Seat, run: Run | None, failed: Exception | None, own: Budget
     ) -> None:
         """Record what it took. Raises `Stopped` where the budget has cut it: that is no result."""
-        reused = seat.journal.reused
-        found = Amount(
-            calls=reused.calls,
-            total=reused.inputs + reused.outputs,
-            dollars=self.price.of(reused.inputs, reused.outputs),
-        )
-        paid = seat.ledger.spent - found
+        paid = NOTHING if seat.replaying else self._paid(seat)
         cut = isinstance(failed, BudgetExceeded) or (run is not None and bool(run.cut or run.squeezed))
         if cut and (seat.replaying or seat.room.is_to_blame(seat.ledger, own)):
             if not seat.replaying:
-                self.record.drop(*place, paid)
+                self.record.drop(*place, paid)  # texts that were cut short are no results
             with self._change:
                 self.stopped = True
                 self._change.notify_all()
             raise Stopped(SPENT)
+        spent = seat.ledger.spent
         with self._change:
-            self.taken += seat.ledger.spent
+            self.taken += spent
         error = "" if failed is None else f"{type(failed).__name__}: {failed}"
         sequential = 0 if run is None else run.sequential_tokens
-        took = Result(score=0.0, sequential=sequential, total=seat.ledger.spent.total, calls=found.calls, error=error)
-        self.record.end(*place, took, paid=NOTHING if seat.replaying else paid)
+        took = Result(score=0.0, sequential=sequential, total=spent.total, calls=spent.calls, error=error)
+        self.record.end(*place, took, paid=paid)
+
+    def _paid(self, seat: _Seat) -> Amount:
+        """What the run took beyond the calls it found."""
+        reused, spent = seat.journal.reused, seat.ledger.spent
+        dollars = self.price.of(reused.inputs, reused.outputs)
+        return Amount(
+            calls=max(0, spent.calls - reused.calls),
+            total=max(0, spent.total - reused.inputs - reused.outputs),
+            dollars=max(0.0, spent.dollars - dollars),
+        )
 
     # Admitting -------------------------------------------------------------------------------------------------------
 
@@ -236,6 +241,6 @@ def _place(inputs: Mapping[str, Any]) -> str:
 
 def _closed() -> Ledger:
     """Of a run that may only find what is recorded: no call has room in it, and no clock runs."""
-    ledger = Ledger(Budget(calls=1), remembers=True)
-    ledger.spent = Amount(calls=1)
-    return ledger
+    above = Ledger(Budget(calls=1), remembers=True)
+    above.spent = Amount(calls=1)
+    return Ledger(Budget(), above)

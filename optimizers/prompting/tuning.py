@@ -238,7 +238,7 @@ class _Tuning:
         counts = [int(limits[name] / each[name]) for name in each if limits.get(name) and each[name]]
         return max(1, min(counts, default=_ENDLESS))
 
-    def _each(self) -> dict[str, float]:
+    def _each(self) -> Mapping[str, float]:
         with dspy.context(lm=self.lm):
             most = self.program.explain().bound
         return {"calls": most.calls} | ({} if most.total_tokens is None else {"total": most.total_tokens})

@@ -36,6 +36,8 @@ _FEWEST, _MOST = 16, 200
 """Problems that settings are measured on where nobody says how many."""
 _EVALUATIONS = 6
 """Whole evaluations of a middling setting that the budget should pay for."""
+_PROMPT_EVALUATIONS = 12
+"""Whole evaluations of the program, where its prompts are tuned."""
 
 
 def compile_program(
@@ -58,7 +60,18 @@ def compile_program(
         int | None,
         typer.Option(min=1, help="At most so many problems to measure on; as the budget suggests if not given."),
     ] = None,
-    optimize: Annotated[str, typer.Option(help="What to search: topology.")] = "topology",
+    optimize: Annotated[str, typer.Option(help="What to make better: topology, or prompts.")] = "topology",
+    prompts_by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of DSPy's optimizers: gepa, miprov2, bootstrap, simba; gepa if none."),
+    ] = None,
+    reflection: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Writes instructions; the model of the program if not given."),
+    ] = None,
+    reflection_engine: Annotated[
+        str, typer.Option(metavar="ENGINE", help="Of the reflection model, as --engine.")
+    ] = LOCAL,
     objective: Annotated[
         str, typer.Option(help="accuracy; or sequential or total: the fewest tokens of what is not told apart from it.")
     ] = "accuracy",
@@ -81,15 +94,18 @@ def compile_program(
 ) -> None:
     """Search a program's widths and rounds for accuracy against tokens, and print the front of what is unbeaten.
 
-    Settings are tried on the same problems with the same seeds; one that another clearly beats is given up early. The
-    best so far is DIR/PROGRAM.json, a program for `reasonflow eval`. Measure it there, on problems that were not
-    searched on: the best of many looks better than it is.
+    Settings are tried on the same problems with the same seeds; one that another clearly beats is given up early. With
+    --optimize prompts one of DSPy's optimizers writes instructions and demos instead, learning from half of the
+    problems. The best so far is DIR/PROGRAM.json, a program for `reasonflow eval`. Measure it there, on problems that
+    were not searched on: the best of many looks better than it is.
 
     Examples:
 
       reasonflow compile pdr --benchmark graphmath:noise --budget calls=2000 --out runs/pdr
 
       reasonflow compile self_consistency --data problems.jsonl --budget total=1m,seconds=20m --objective total --json
+
+      reasonflow compile pdr --benchmark gsm8k --budget calls=5000 --optimize prompts --prompts-by miprov2
     """
     from reasonflow.evals.dataset import signature_of
     from reasonflow.evals.grading import Grader
@@ -99,8 +115,9 @@ def compile_program(
     limits = Budget.parse(budget)
     problems, name = _problems(benchmark, data, limit)
     made: Any = build(program, signature_of(problems[0]), settings or ())
+    parts = tuple(word.strip() for word in optimize.split(","))
     if limit is None:
-        problems = problems[: _size(made, problems, limits)]
+        problems = problems[: _size(made, problems, limits, prompts="prompts" in parts)]
     folder = out or runs_folder("compile", program, name, model, str(seed))
     lm = open_lm(
         model,
@@ -119,13 +136,15 @@ def compile_program(
                 _examples(problems),
                 _Graded(problems, grader),
                 budget=limits,
-                optimize=tuple(word.strip() for word in optimize.split(",")),
+                optimize=parts,
                 objective=objective,  # type: ignore[arg-type]  # checked there
                 seed=seed,
                 out=folder,
                 lm=lm,
                 concurrency=concurrency,
                 show_progress=True,
+                prompts_by=prompts_by,  # type: ignore[arg-type]  # checked there, too
+                reflection_lm=None if reflection is None else open_lm(reflection, engine=reflection_engine),
             )
     except KeyboardInterrupt:
         print(f"the trials so far are in {folder}; the same command goes on from there", file=sys.stderr)
@@ -171,12 +190,14 @@ def _problems(benchmark: str | None, data: Path | None, limit: int | None) -> tu
     return found, "-".join(word for word in (name, None if data is None else data.stem) if word is not None)
 
 
-def _size(program: Program, problems: list[Problem], budget: Budget) -> int:
+def _size(program: Program, problems: list[Problem], budget: Budget, *, prompts: bool) -> int:
     """So many problems that the budget pays for several evaluations."""
     from reasonflow.optimizers.compiling import look_ahead
 
     if budget.calls is None:
         return 2 * _FEWEST
+    if prompts:  # half to learn from, half to measure on
+        return 2 * max(_FEWEST, min(_MOST // 2, budget.calls // (_PROMPT_EVALUATIONS * program.explain().bound.calls)))
     typical = look_ahead(program, _examples(problems[:1]), budget).typical
     return max(_FEWEST, min(_MOST, budget.calls // (_EVALUATIONS * typical)))
 
@@ -186,6 +207,9 @@ def _show(compiled: Program, folder: Path, as_json: bool) -> None:
     artifact = folder / report["artifact"]
     if as_json:
         print(json.dumps({**report, "out": str(folder), "artifact": str(artifact)}, ensure_ascii=False, default=str))
+        return
+    if "front" not in report:
+        _show_prompts(report, artifact)
         return
     front, spent = compiled.front, report["spent"]
     states = [trial["state"] for trial in report["trials"]]
@@ -198,3 +222,19 @@ def _show(compiled: Program, folder: Path, as_json: bool) -> None:
     chosen = next(point for point in front.points if point.trial == report["chosen"])
     words = ", ".join(f"{name}={value}" for name, value in chosen.settings.items())
     print(f"chosen by {report['objective']}: {words} → {artifact}")
+
+
+def _show_prompts(report: Any, artifact: Path) -> None:
+    spent = report["spent"]
+    for row in report["candidates"]:
+        what = "; ".join(row["changed"]) or "the program as it is"
+        mark = "*" if row["number"] == report["chosen"] else " "
+        print(f"{mark} {100 * row['accuracy']:5.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f})  {what}")
+    best = next(row for row in report["candidates"] if row["number"] == report["chosen"])
+    print(
+        f"\n{len(report['candidates'])} measured on {best['problems']} problems, by {report['by']}; {report['stopped']}"
+    )
+    print(f"spent: {spent['calls']:,} calls, {spent['total']:,} tokens, {spent['seconds']:,.0f} s")
+    print(f"chosen: the best, marked * → {artifact}")
+    for name, told in best["prompts"].items():
+        print(f"\n{name}, {len(told['demos'])} demos:\n{told['instructions']}")

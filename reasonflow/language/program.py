@@ -109,7 +109,7 @@ class Program(dspy.Module):
         """The settings `rf.compile` found to be unbeaten. Raises InputError for a program it did not make."""
         from reasonflow.optimizers.front import Front
 
-        if self.compile_report is None:
+        if self.compile_report is None or "front" not in self.compile_report:
             raise InputError(f"this {type(self).__name__} has no front", fix="make one with rf.compile(...)")
         return Front.from_json(self.compile_report["front"])
 

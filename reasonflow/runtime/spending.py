@@ -40,7 +40,8 @@ class Room:
         part, and which has counted what it spent; None: the surrounding one.
         """
         self.budget, self._each, self._price = budget, each, price
-        self.ledger = Ledger(budget, parent or ambient().ledger)
+        above = parent or ambient().ledger
+        self.ledger = Ledger(budget, above, remembers=above is not None and above.remembers)
         self.ledger.began -= earlier_s
         self._largest: Amount | None = None
         """In each respect, of the runs that ended."""

@@ -58,7 +58,7 @@ def test_the_front_is_printed_and_the_artifact_runs(
     [
         (("compile", "chain_of_thought", "--budget", "calls=500"), "nothing to tune"),
         (("compile", "pdr", "--budget", "calls=10"), "one evaluation takes up to"),
-        (("compile", "pdr", "--budget", "calls=9k", "--optimize", "prompts"), "prompts cannot be optimized"),
+        (("compile", "pdr", "--budget", "calls=9k", "--optimize", "prompts,topology"), "prompts cannot be optimized"),
         (("compile", "pdr", "--budget", "calls=9k", "--objective", "fun"), "fun"),
         (("eval", "none.json"), "there is no artifact"),
     ],
