@@ -32,6 +32,7 @@ from reasonflow.runtime.record import Run
 from reasonflow.runtime.spending import Room
 
 SPENT = "the budget is spent"
+OVER = "the optimizer has ended"
 PERFECT = "no mistake is left on the valset"
 
 
@@ -66,8 +67,27 @@ class _Seat:
     """Callers: DSPy submits again what has run for two minutes."""
 
 
+class _Phase:
+    """A `runtime.ambient.Host`: what threads of DSPy carry along, until it is over."""
+
+    def __init__(self, trials: Trials) -> None:
+        self._trials = trials
+        self.over = False
+
+    def run(self, traced: Traced, inputs: Mapping[str, Any], start: Callable[[], Any]) -> Any:
+        return self._trials.run(self, traced, inputs, start)
+
+    def check(self) -> None:
+        """Raise `Stopped` once it is over."""
+        if self.over:
+            raise Stopped(OVER)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Phase:
+        return self  # travels in DSPy's settings, which are copied
+
+
 class Trials:
-    """A `runtime.ambient.Host`. `scored` tells it what a run was worth."""
+    """Starts the runs of DSPy's threads inside `within`. `scored` tells it what a run was worth."""
 
     def __init__(
         self,
@@ -104,23 +124,32 @@ class Trials:
 
     @contextmanager
     def within(self, budget: Budget) -> Iterator[None]:
-        """Runs that start inside may take no more than this of it all."""
-        before, stopped = self._room, self.stopped
-        self._room = Room(budget, self._each, price=self.price, parent=self.ledger)
+        """The runs that start inside are started here, and may take no more than this of it all.
+
+        On leaving, all have ended. DSPy's threads go on with what was submitted when an optimizer is ended from within;
+        what they still ask for is refused.
+        """
+        self._room, self.stopped = Room(budget, self._each, price=self.price, parent=self.ledger), False
+        phase = _Phase(self)
         try:
-            yield
+            with surrounded(host=phase, ledger=None, journal=None):
+                yield
         finally:
-            self._room, self.stopped = before, stopped
+            phase.over = True
+            with self._change:
+                self._change.notify_all()
+                while self._seats:
+                    self._change.wait()
 
     # Running ---------------------------------------------------------------------------------------------------------
 
-    def run(self, traced: Traced, inputs: Mapping[str, Any], start: Callable[[], Any]) -> Any:
+    def run(self, phase: _Phase, traced: Traced, inputs: Mapping[str, Any], start: Callable[[], Any]) -> Any:
         """What `start()` gives, kept by prompts and example. Raises `Stopped` where the budget has no room for it."""
         if self.enough():
             raise Stopped(PERFECT)
-        trial = self._trial(traced)
+        trial = self._trial(phase, traced)
         place = (trial.number, self._place(inputs))
-        seat, mine = self._take(place)
+        seat, mine = self._take(phase, place)
         output: Any = None
         failed: Exception | None = None
         try:
@@ -188,10 +217,11 @@ class Trials:
 
     # Admitting -------------------------------------------------------------------------------------------------------
 
-    def _take(self, place: tuple[int, int]) -> tuple[_Seat, bool]:
+    def _take(self, phase: _Phase, place: tuple[int, int]) -> tuple[_Seat, bool]:
         """A seat for the run, and whether it is the caller's own."""
         with self._change:
             while True:
+                phase.check()
                 if (seat := self._seats.get(place)) is not None:
                     seat.users += 1
                     return seat, False
@@ -216,13 +246,14 @@ class Trials:
 
     # Knowing ---------------------------------------------------------------------------------------------------------
 
-    def _trial(self, traced: Traced) -> Trial:
+    def _trial(self, phase: _Phase, traced: Traced) -> Trial:
         prompts = Prompts.traced(traced)
         ways = sorted({(bound.lm.kwargs.get("rollout_id"), bound.lm.kwargs.get("temperature"))
                        for bound in traced.bindings.values() if bound.lm is not None}, key=str)  # fmt: skip
         varied = [way for way in ways if way[0] is not None]
         key = f"{prompts.digest} {varied}" if varied else prompts.digest
         with self._change:
+            phase.check()
             number = self._numbers.setdefault(key, len(self._numbers))
             if number not in self.trials:
                 self.trials[number] = Trial(number, prompts, usual=not varied)

@@ -29,7 +29,7 @@ from reasonflow.optimizers.trial_record import recorded
 from reasonflow.optimizers.trial_runs import Metric, metric_raised
 from reasonflow.plan.budget import Budget
 from reasonflow.plan.serialise import digest
-from reasonflow.runtime.ambient import ambient, surrounded
+from reasonflow.runtime.ambient import ambient
 from reasonflow.runtime.engines import price_behind
 from reasonflow.runtime.ledger import Amount, Ledger
 from reasonflow.runtime.measured import state_of
@@ -136,7 +136,6 @@ class _Tuning:
             stack.enter_context(dspy.context(lm=seeded, disable_history=True, trace=None))
             stack.enter_context(quiet())
             trials = Trials([*self.valset, *self.trainset], record, price, self._each(), ledger)
-            stack.enter_context(surrounded(host=trials, ledger=None, journal=None))
             standings = Standings(self.program, len(self.valset), trials, on_step=self._step, report=self.report)
             trials.on_score, trials.enough = standings.see, standings.perfect
             return self._tuned(trials, standings, Judge(self.metric, trials), seeded, theirs, trusted)
@@ -165,7 +164,7 @@ class _Tuning:
             best = found or standings.promising()
             if best is not None:
                 try:
-                    self._evaluate(best, judge)
+                    self._evaluate(best, judge, trials)
                 except Stopped as end:
                     stopped = end.reason
         return self._kept(standings.program(stopped))
@@ -178,7 +177,7 @@ class _Tuning:
     def _base(self, trials: Trials, standings: Standings, judge: Judge, trusted: bool) -> Amount:
         """Measure the program as it is; what that takes. Raises BudgetExceeded where it does not fit."""
         try:
-            self._evaluate(self.program, judge)
+            self._evaluate(self.program, judge, trials)
         except Stopped as end:
             raise BudgetExceeded(
                 f"the program was not measured on all {len(self.valset)} examples of the valset",
@@ -224,12 +223,14 @@ class _Tuning:
                 limits[name] = max(1e-9, left) if name == "dollars" else max(1, int(left))
         return Budget(**limits)
 
-    def _evaluate(self, program: Program, judge: Judge) -> None:
+    def _evaluate(self, program: Program, judge: Judge, trials: Trials) -> None:
         """Run it on the whole valset."""
-        dspy.Evaluate(
+        evaluate = dspy.Evaluate(
             devset=list(self.valset), metric=judge, num_threads=self.threads, max_errors=10 * len(self.valset),
             display_progress=False, provide_traceback=False,
-        )(program)  # fmt: skip
+        )  # fmt: skip
+        with trials.within(Budget()):
+            evaluate(program)
 
     def _runs(self, took: Amount) -> int:
         """Runs that the budget pays for, as long as those on the valset."""
