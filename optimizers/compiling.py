@@ -103,9 +103,9 @@ def compile(
         of a model itself is not counted.
     budget: of all of it, earlier sessions included: calls, total, seconds, dollars. It is never exceeded; a call that
         another trial has made in just the same way is not made again.
-    optimize: "topology", or "prompts" alone: instructions and demos by one of DSPy's optimizers, `prompts_by`, whose
-        instructions `reflection_lm` writes: see `optimizers.prompting.tuning`. objective: "accuracy", or "sequential" or
-        "total" for the fewest tokens among what is not told apart from the most accurate.
+    optimize: "topology", or "prompts" alone: instructions and demos by `prompts_by`, one of DSPy's optimizers, with
+        `reflection_lm` writing (`optimizers.prompting.tuning`). objective: "accuracy", or "sequential" or "total" for
+        the fewest tokens among what is not told apart from the most accurate.
     seed: of the search and of every run. All trials meet an example with the same seed.
     out: a folder to record in. The same call goes on there where it stopped, however it was stopped: no trial is
         repeated and no finished call is made again. The best program so far is in it as an artifact.

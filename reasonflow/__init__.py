@@ -33,6 +33,7 @@ from reasonflow.runtime.notes import note
 from reasonflow.evals.evaluate import evaluate
 from reasonflow.evals.metrics import math_equal
 from reasonflow.optimizers.compiling import compile
+from reasonflow.optimizers.prompting.feedback import BranchFeedback
 from reasonflow.programs.async_scaling import AsyncScaling
 from reasonflow.programs.best_of_n import BestOfN
 from reasonflow.programs.chain_of_thought import ChainOfThought
@@ -54,6 +55,7 @@ __all__ = [
     "RSA",
     "AsyncScaling",
     "BestOfN",
+    "BranchFeedback",
     "Budget",
     "ChainOfThought",
     "Choice",

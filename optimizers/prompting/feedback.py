@@ -198,13 +198,13 @@ def _stands_in(branch: Mapping[str, Any], value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         texts = [_plain(text) for text in branch.values() if text not in (None, "")]
         items = [" ".join(_plain(part) for part in _parts(item)) for item in value]
-        return bool(texts) and any(all(text in item for text in texts) for item in items)
+        return bool(texts) and any(all(_names(item, text) for text in texts) for item in items)
     return all(_names(value, text) for text in _outputs(branch).values())
 
 
 def _names(text: Any, answer: Any) -> bool:
     """Whether a text has the answer in it as a word of its own."""
-    word = _plain(answer)
+    word = "" if answer is None else _plain(answer)
     return bool(word) and re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", _plain(text)) is not None
 
 
@@ -247,5 +247,5 @@ def _plain(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = _plain(value)
+    text = "nothing that can be read" if value is None else _plain(value)
     return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 1]}…"
