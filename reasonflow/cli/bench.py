@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from reasonflow.backends import facts
+from reasonflow.cli.bench_prompts import prompts
 from reasonflow.cli.bench_report import show, show_all
 from reasonflow.cli.shared_options import (
     Benchmark,
@@ -452,49 +452,7 @@ def search(
     )
 
 
-@app.command()
-def prompts(
-    by: Annotated[str, typer.Option("--prompts-by", metavar="NAME", help="Of DSPy's: gepa, miprov2.")] = "gepa",
-    benchmark: Benchmark = None,
-    data: Data = None,
-    limit: Annotated[int, typer.Option(min=4, help="Examples: half to learn from, half to measure on.")] = 12,
-    trials: Annotated[int, typer.Option(min=1, help="Candidates that are measured.")] = 6,
-    context_tokens: Annotated[
-        int, typer.Option(min=0, help="Of a text beside each problem; 0: the problems as they are.")
-    ] = 1536,
-    seed: Seed = 0,
-    as_json: AsJson = False,
-    model: Model = "embedded",
-    engine_option: EngineOptions = None,
-    verbose: Verbose = False,
-) -> None:
-    """Prompt tokens computed while prompts are tuned: plain DSPy over ours, on one engine, from an empty cache each.
-
-    PDR in rounds of 4 and 2, by one of DSPy's optimizers: as plain DSPy predictors in DSPy's layout, as rf.PDR, and by
-    rf.compile's tuning of prompts. All try the same candidates on the same examples.
-
-    Examples:
-
-      reasonflow bench prompts --json
-
-      reasonflow bench prompts --prompts-by miprov2 --context-tokens 0
-    """
-    from reasonflow.evals.benchmarks import load
-    from reasonflow.evals.performance.prompt_compile import measure_prompts
-
-    problems = load(benchmark, data=data, limit=limit)
-    # What a compile reads again is there for a while: a larger cache than the other benchmarks' on a CPU.
-    words = ["num_gpu_blocks_override=2048", *(engine_option or ())]
-    measured = measure_prompts(
-        problems,
-        _engine(model, words if facts.device() == "cpu" else engine_option, verbose=verbose),
-        by=by,  # type: ignore[arg-type]  # checked there
-        context_tokens=context_tokens,
-        trials=trials,
-        seed=seed,
-        say=_say,
-    )
-    show(measured.report(), as_json)
+app.command()(prompts)
 
 
 def _say(text: str) -> None:

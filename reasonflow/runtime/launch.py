@@ -250,7 +250,7 @@ class _Launch:
 
     def report(self, *, spending: bool = True) -> None:
         """In the caller's context, and also of a run that failed: what was spent was spent, but only once."""
-        dspy_report.report(self.made, self.plan, self.traced, spending=spending)
+        dspy_report.report(self.made, self.plan, self.traced, result=self.value, spending=spending)
 
     def output(self) -> ProgramOutput:
         """The prediction. Raises AdapterParseError where the result's text holds no answer."""
