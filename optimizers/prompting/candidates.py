@@ -61,7 +61,7 @@ class Prompts:
         """What is new since then, in words: `draft: instructions, 2 demos`."""
         found = []
         for name, (signature, demos) in self.sites.items():
-            was, had = before.sites[name]
+            was, had = before.sites.get(name, (signature, demos))  # a compiled part is nobody's to change
             words = ["instructions"] * (signature.instructions != was.instructions)
             if [_demo(demo) for demo in demos] != [_demo(demo) for demo in had]:
                 words.append(f"{len(demos)} demo{'s' if len(demos) != 1 else ''}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,34 @@ def test_problems_come_from_the_train_split(name: str | None, found: str) -> Non
     problems, called = command._problems(name, None, 2)
     assert called == found
     assert len(problems) == 2
+
+
+def test_prompts_are_tuned_and_the_artifact_runs_with_them(
+    data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def pupil(prompt: str, seed: int, index: int) -> str:
+        number = re.findall(r"What is (\d+)", prompt)[-1]
+        return rf"\boxed{{{number if 'Be exact.' in prompt or int(number) % 2 else 0}}}"
+
+    def open_lm(model: str, **options: Any) -> dspy.LM:
+        opened.append(model)
+        return rf.scripted(json.dumps({"new_instruction": "Be exact."}) if model == "teacher" else pupil, model=model)
+
+    for each in (command, evaluation):
+        monkeypatch.setattr(each, "open_lm", open_lm)
+    words = ("compile", "self_consistency", "--set", "n=2", "--data", str(data), "--budget", "calls=500", "--seed", "1")
+    tuning = ("--optimize", "prompts", "--prompts-by", "gepa", "--reflection", "teacher", "--out", "runs/it")
+    assert reasonflow(*words, *tuning) == 0
+    out, err = capsys.readouterr()
+    assert opened == ["embedded", "teacher"]
+    assert "teacher reflects" in err
+    assert "the program as it is" in out
+    assert "* 100.0" in out
+    assert "Be exact." in out
+    assert reasonflow(*words, *tuning, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["artifact"] == "runs/it/self_consistency.json"
+    assert reasonflow("eval", report["artifact"], "--data", str(data), "--limit", "6", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == 1.0
