@@ -55,3 +55,12 @@ def test_what_candidates_have_in_common_stays_in_front(optimizer: str) -> None:
     assert all(prompt.index(LONG[:40]) < prompt.find(LESSON) for prompt in pupil.prompts if LESSON in prompt)
     shared = run.usage.cached_tokens / run.usage.input_tokens
     assert shared > 0.5
+
+
+def test_gepa_takes_our_metric_without_feedback_too() -> None:
+    pupil, teacher = Pupil(), Teacher()
+    gepa = dspy.GEPA(metric=rf.math_equal, reflection_lm=teacher.lm, max_metric_calls=40)
+    with dspy.context(lm=pupil.lm):
+        better = gepa.compile(rf.SelfConsistency(n=2), trainset=TRAIN, valset=VAL)
+        assert all(exact(example, better(**example.inputs())) for example in VAL)
+    assert any("This trajectory got a score of" in prompt for prompt in teacher.prompts)
