@@ -27,6 +27,7 @@ from reasonflow.runtime.ledger import Amount, Hold
 from reasonflow.runtime.price import Price
 from reasonflow.runtime.seeds import sample_seed
 
+UNUSABLE = "nothing that the reflecting model wrote could be used"
 _EXAMPLE = -1
 """What the record knows these calls by: they are on no example."""
 _SHORTEST = 64
@@ -42,8 +43,10 @@ class CountedEngine:
     the session. Raises `Stopped` where the budget has no room.
     """
 
-    def __init__(self, lm: dspy.BaseLM, trials: Trials, price: Price, seed: int) -> None:
-        self._lm, self._trials, self._price, self._seed = lm, trials, price, seed
+    def __init__(self, lm: dspy.BaseLM, trials: Trials, price: Price, seed: int, patience: int | None) -> None:
+        """patience: calls that may follow each other without a prompt that is tried; None: any number."""
+        self._lm, self._trials, self._price, self._seed, self._patience = lm, trials, price, seed, patience
+        self._tried = self._since = 0
         self._asked: Counter[str] = Counter()
         self._calls = 0
         self._lock = threading.Lock()
@@ -65,6 +68,7 @@ class CountedEngine:
         text = json.dumps(request_to_dict(request), sort_keys=True, default=str)
         digest = blake2b(f"{self._lm.model} {text}".encode(), digest_size=16).hexdigest()
         with self._lock:
+            self._check_use()
             number, time = self._calls, self._asked[digest]
             self._calls += 1
             self._asked[digest] += 1
@@ -83,6 +87,14 @@ class CountedEngine:
         took = Result(score=0.0, sequential=spent.total, total=spent.total, calls=1)
         self._trials.record.end(*place, took, paid=spent)
         return response
+
+    def _check_use(self) -> None:
+        """Raise `Stopped` where nothing comes of what is asked: GEPA goes on for ever with a model it cannot read."""
+        tried = len(self._trials.trials)
+        self._since = self._since + 1 if tried == self._tried else 0
+        self._tried = tried
+        if self._patience is not None and self._since > self._patience:
+            raise Stopped(UNUSABLE)
 
     def _ask(self, request: Any, size: int, seed: int) -> tuple[Any, Amount]:
         most = request.config.max_tokens or 0
@@ -144,10 +156,15 @@ class CountedEngine:
         return self
 
 
-def counted(lm: dspy.BaseLM, trials: Trials, price: Price, seed: int) -> dspy.LM:
-    """The language model, its calls found in the record and paid from the budget of `trials`."""
+def counted(lm: dspy.BaseLM, trials: Trials, price: Price, seed: int, *, patience: int | None = None) -> dspy.LM:
+    """The language model, its calls found in the record and paid from the budget of `trials`.
+
+    patience: calls that may follow each other without a prompt that is tried.
+    """
     kept = {name: value for name, value in lm.kwargs.items() if name not in CLIENT_KEYS and value is not None}
-    return dspy.LM(lm.model, engine=CountedEngine(lm, trials, price, seed), cache=False, num_retries=0, **kept)
+    return dspy.LM(
+        lm.model, engine=CountedEngine(lm, trials, price, seed, patience), cache=False, num_retries=0, **kept
+    )
 
 
 def _counts(response: Any, size: int) -> tuple[int, int]:

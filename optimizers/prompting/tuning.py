@@ -19,7 +19,7 @@ from reasonflow.optimizers.compile_data import examples_digest, name_of, varies
 from reasonflow.optimizers.prompting.feedback import BranchFeedback
 from reasonflow.optimizers.prompting.judging import Judge
 from reasonflow.optimizers.prompting.optimizers import REFLECTING, UNMEASURED, By, Task, optimize
-from reasonflow.optimizers.prompting.reflection import counted
+from reasonflow.optimizers.prompting.reflection import UNUSABLE, counted
 from reasonflow.optimizers.prompting.refusals import check, divided
 from reasonflow.optimizers.prompting.standings import PromptStep, Standings, line
 from reasonflow.optimizers.prompting.stopped import Stopped
@@ -40,6 +40,9 @@ _MOST_THREADS = 128
 """Of DSPy, each of which waits for one run: more do not keep an engine busier."""
 _MARGIN = 1.25
 """What is set aside to measure the result takes, over what the program took: demos make prompts longer."""
+_PATIENCE = 12
+"""Calls that GEPA's reflecting model is asked, up to three for an instruction, without one that is tried."""
+_FIX = "name a reflection_lm that can write what it asks for, or another optimizer (by=...)"
 _ENDLESS = 100_000
 
 
@@ -152,7 +155,13 @@ class _Tuning:
             trainset=self.trainset,
             valset=self.valset,
             lm=seeded,
-            reflection=counted(self.reflection_lm or self.lm, trials, theirs, self.seed),
+            reflection=counted(
+                self.reflection_lm or self.lm,
+                trials,
+                theirs,
+                self.seed,
+                patience=_PATIENCE if self.by == "gepa" else None,
+            ),
             seed=self.seed,
             threads=self.threads,
             runs=self._runs(took),
@@ -201,15 +210,13 @@ class _Tuning:
             try:
                 return optimize(self.by, task), "the optimizer came to its end"
             except Stopped as end:
+                if end.reason == UNUSABLE and standings.count < 2:
+                    raise RunError(f"{self.by} tried no prompts", why=UNUSABLE, fix=_FIX) from None
                 return None, end.reason
             except Exception as error:  # DSPy's optimizers raise what their models' texts make of them
                 why = f"{self.by} ended in {type(error).__name__}: {error}"
                 if standings.count < 2:
-                    raise RunError(
-                        why,
-                        why="it had tried no prompts yet",
-                        fix="name a reflection_lm that can write what it asks for, or another optimizer (by=...)",
-                    ) from error
+                    raise RunError(why, why="it had tried no prompts yet", fix=_FIX) from error
                 return None, why
 
     def _share(self, trials: Trials, base: Amount) -> Budget:

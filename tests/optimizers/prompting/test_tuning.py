@@ -148,14 +148,17 @@ def test_without_a_reflecting_model_the_program_s_own_reflects_and_that_is_said(
     assert captured.out == ""
 
 
-def test_a_model_that_cannot_reflect_ends_it_with_the_reason() -> None:
+@pytest.mark.parametrize(("by", "said"), [("miprov2", "miprov2 ended in"), ("gepa", "gepa tried no prompts")])
+def test_a_model_that_cannot_reflect_ends_it_with_the_reason(by: str, said: str) -> None:
     class Mumbler(Teacher):
         def answer(self, prompt: str, seed: int | None, index: int) -> str:
             self.prompts.append(prompt)
             return "Hm."
 
-    with pytest.raises(RunError, match="miprov2 ended in"):
-        Tuned("miprov2", reflection_lm=Mumbler().lm)
+    mumbler = Mumbler()
+    with pytest.raises(RunError, match=said):
+        Tuned(by, reflection_lm=mumbler.lm)
+    assert len(mumbler.prompts) <= 20
 
 
 def test_a_program_that_cannot_be_measured_whole_is_said(tmp_path: Path) -> None:
