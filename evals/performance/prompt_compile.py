@@ -10,6 +10,7 @@ computes.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -221,7 +222,7 @@ class _Compiling:
             perfect=lambda: False,
         )
         adapter = AnyText() if arm == PLAIN else None
-        with _own_cache(), quiet(), dspy.context(lm=lm, adapter=adapter, disable_history=True):
+        with _own_cache(), quiet(logging.ERROR), dspy.context(lm=lm, adapter=adapter, disable_history=True):
             optimize(self._by, task)
 
     def metric(self, example: Any, prediction: Any, trace: Any = None, name: Any = None, inner: Any = None) -> Any:

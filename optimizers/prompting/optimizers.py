@@ -48,6 +48,8 @@ class Task:
     """Of the optimizer's class, in place of ours."""
     perfect: Callable[[], bool]
     """Whether nothing can be better than what was found."""
+    ahead: Callable[[Sequence[dspy.Example]], None] = lambda examples: None
+    """Runs the program as it is on some examples side by side, so that asking for one of these runs again finds it."""
 
 
 def optimize(by: By, task: Task) -> Program:
@@ -90,6 +92,7 @@ def _miprov2(task: Task) -> Program:
     }
     if ours["auto"] is not None:
         ours = {name: value for name, value in ours.items() if name not in ("num_candidates", "num_trials")}
+    _ahead(task, ours, list(task.trainset))
     optimizer = dspy.MIPROv2(
         metric=task.judge,
         prompt_model=task.reflection,
@@ -115,6 +118,7 @@ def _bootstrap(task: Task) -> Program:
     }
     examples = list(task.trainset)
     random.Random(task.seed).shuffle(examples)  # it takes the first that it solves
+    _ahead(task, options, examples)
     found: Program = dspy.BootstrapFewShot(metric=task.judge, **options).compile(task.program, trainset=examples)
     return found
 
@@ -133,6 +137,12 @@ def _simba(task: Task) -> Program:
     optimizer = dspy.SIMBA(metric=task.judge, prompt_model=task.reflection, num_threads=task.threads, **options)
     found: Program = optimizer.compile(task.program, trainset=list(task.trainset), seed=task.seed)
     return found
+
+
+def _ahead(task: Task, options: Mapping[str, Any], examples: list[dspy.Example]) -> None:
+    """What BootstrapFewShot will run one after the other in any case: as many as it needs demos, the first ones."""
+    if options["max_labeled_demos"] == 0 and "teacher_settings" not in options:
+        task.ahead(examples[: options["max_bootstrapped_demos"]])
 
 
 _BY: Mapping[str, Callable[[Task], Program]] = {

@@ -44,11 +44,11 @@ def wait_for(work: Callable[[], Awaitable[T]]) -> T:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """DSPy's optimizers print and log at length; their warnings and errors stay."""
+def quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """DSPy's optimizers print and log at length; what they log from this level on stays."""
     logger = logging.getLogger("dspy")
     before = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(level)
     try:
         with redirect_stdout(io.StringIO()):
             yield

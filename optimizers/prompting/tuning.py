@@ -167,6 +167,7 @@ class _Tuning:
             runs=self._runs(took),
             options=self.options,
             perfect=standings.perfect,
+            ahead=lambda examples: self._run(self.program, examples, judge),
         )
         found, stopped = self._optimized(task, trials, standings, took)
         if found is not None or self.by in UNMEASURED:
@@ -232,12 +233,16 @@ class _Tuning:
 
     def _evaluate(self, program: Program, judge: Judge, trials: Trials) -> None:
         """Run it on the whole valset."""
-        evaluate = dspy.Evaluate(
-            devset=list(self.valset), metric=judge, num_threads=self.threads, max_errors=10 * len(self.valset),
-            display_progress=False, provide_traceback=False,
-        )  # fmt: skip
         with trials.within(Budget()):
-            evaluate(program)
+            self._run(program, self.valset, judge)
+
+    def _run(self, program: Program, examples: Sequence[dspy.Example], judge: Judge) -> None:
+        """Run it on these side by side."""
+        if examples:
+            dspy.Evaluate(
+                devset=list(examples), metric=judge, num_threads=self.threads, max_errors=10 * len(examples),
+                display_progress=False, provide_traceback=False,
+            )(program)  # fmt: skip
 
     def _runs(self, took: Amount) -> int:
         """Runs that the budget pays for, as long as those on the valset."""

@@ -96,6 +96,12 @@ def test_a_batch_is_in_flight_together() -> None:
     assert Tuned("gepa", concurrency=2).report["most_in_flight"] == 2
 
 
+def test_what_bootstrapping_needs_in_any_case_is_run_together_and_only_once() -> None:
+    tuned = Tuned("bootstrap", valset=VAL[1:3])
+    assert tuned.report["most_in_flight"] == len(TRAIN) > 2
+    assert tuned.asked == 4 * (2 + len(TRAIN) + 2)
+
+
 def test_the_reflecting_model_is_told_of_branches_and_what_was_kept() -> None:
     tuned = Tuned("gepa")
     [told] = [prompt for prompt in tuned.teacher.prompts if "made 2 branches" in prompt][:1]
