@@ -12,10 +12,13 @@ from reasonflow.errors import InputError
 from reasonflow.evals.grading import Grader
 
 
-def math_equal(example: Any, prediction: Any, trace: object = None) -> bool:
+def math_equal(
+    example: Any, prediction: Any, trace: object = None, pred_name: object = None, pred_trace: object = None
+) -> bool:
     """Whether the prediction's `answer` equals the example's as mathematics: 1/2, 0.5 and \\frac{1}{2} are one answer.
 
-    A metric for `dspy.Evaluate` and DSPy's optimizers; also takes two strings. Safe in threads. What plain comparison
+    A metric for `dspy.Evaluate` and DSPy's optimizers, GEPA's five arguments included; also takes two strings (and see
+    `rf.BranchFeedback`). Safe in threads. What plain comparison
     cannot decide goes to worker processes with limits of time and memory; an answer that exceeds them is wrong.
     """
     expected, answer = _answer_of(example, "example"), _answer_of(prediction, "prediction")

@@ -13,6 +13,7 @@ import dspy
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.language.program import Program
 from reasonflow.optimizers.front import Objective
+from reasonflow.optimizers.prompting.optimizers import By
 from reasonflow.optimizers.trial_runs import Metric
 from reasonflow.plan.budget import Budget
 
@@ -35,8 +36,8 @@ class Request:
     objective: Objective
     alpha: float
     delta: float
-    prompts_by: str | None
-    reflection_lm: dspy.LM | None
+    prompts_by: By | None
+    reflection_lm: dspy.BaseLM | None
     seed: int
     folder: Path | None
     lm: dspy.LM

@@ -27,7 +27,9 @@ from reasonflow.optimizers.front import Objective
 from reasonflow.optimizers.gate_samples import calls_each, provisional
 from reasonflow.optimizers.gates_phase import GatesPhase, check_gates
 from reasonflow.optimizers.phase import Phase, Workshop
-from reasonflow.optimizers.prompts_phase import PromptsPhase, prompt_tuner
+from reasonflow.optimizers.prompting.optimizers import By
+from reasonflow.optimizers.prompting.refusals import check as check_prompts
+from reasonflow.optimizers.prompts_phase import PromptsPhase
 from reasonflow.optimizers.topology import racing
 from reasonflow.optimizers.topology.outlook import look_ahead, settings_of
 from reasonflow.optimizers.topology.phase import TopologyPhase
@@ -58,8 +60,8 @@ def compile(
     objective: Objective = "accuracy",
     alpha: float = 0.1,
     delta: float = 0.1,
-    prompts_by: str | None = None,
-    reflection_lm: dspy.LM | None = None,
+    prompts_by: By | None = None,
+    reflection_lm: dspy.BaseLM | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     lm: dspy.LM | None = None,
@@ -86,7 +88,7 @@ def compile(
     optimize: of "prompts", "topology", "gates", which come in this order. objective: "accuracy", or "sequential" or
         "total" for the fewest tokens among what is not told apart from the most accurate.
     alpha, delta: of what a gate lets pass, at most alpha is wrong, with confidence 1 - delta. See `gates.calibrate`.
-    prompts_by, reflection_lm: of "prompts": see `tune_prompts`.
+    prompts_by, reflection_lm: of "prompts", one of DSPy's optimizers and who writes for it: see `tune_prompts`.
     seed: of the search and of every run. All trials meet an example with the same seed.
     out: a folder to record in. The same call goes on there where it stopped, however it was stopped: no trial is
         repeated and no finished call is made again. The best program so far is in it as an artifact.
@@ -125,7 +127,8 @@ def compile(
 
 def _prepared(asked: Request) -> _Compile:
     """All that can be wrong is found here, and what it will take is told; nothing runs."""
-    tune = prompt_tuner() if "prompts" in asked.optimize else None
+    if "prompts" in asked.optimize:
+        check_prompts(asked.program, asked.prompts_by or "gepa", asked.budget, asked.lm, asked.reflection_lm)
     if "gates" in asked.optimize:
         check_gates(asked.program)
     program, data = asked.program, divided(asked)
@@ -140,7 +143,7 @@ def _prepared(asked: Request) -> _Compile:
             provisional(program)
     for line in lines:
         asked.say(line)
-    return _Compile(asked=asked, data=data, shares=shares, tune=tune)
+    return _Compile(asked=asked, data=data, shares=shares)
 
 
 def _gate_calls(asked: Request, data: Division) -> int:
@@ -168,7 +171,6 @@ class _Compile:
     asked: Request
     data: Division
     shares: Shares
-    tune: Callable[..., Program] | None
     ran: list[Phase] = field(default_factory=list)
     """Phases that have begun."""
 
@@ -195,9 +197,8 @@ class _Compile:
         found: dict[str, Phase] = {
             "topology": TopologyPhase(trusted=trusted, keep=lambda best: self._keep(self._reported(best, shop))),
             "gates": GatesPhase(trusted=trusted),
+            "prompts": PromptsPhase(),
         }
-        if self.tune is not None:
-            found["prompts"] = PromptsPhase(self.tune)
         return [found[name] for name in self.asked.optimize]
 
     def _ledger(self, phase: Phase, whole: Ledger, shop: Workshop) -> Ledger:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import anyio.to_thread
 import dspy
 
-from reasonflow.errors import InputError
 from reasonflow.language.program import Program, predictors_of
 from reasonflow.optimizers.gate_samples import provisional
 from reasonflow.optimizers.phase import Workshop
+from reasonflow.optimizers.prompting.tuning import tune_prompts
 from reasonflow.optimizers.trial_record import PROMPTS
 from reasonflow.runtime.ledger import Amount, Ledger
-
-
-def prompt_tuner() -> Callable[..., Program]:
-    """`tune_prompts`. Raises InputError where there is none."""
-    raise InputError(
-        "prompts cannot be optimized by rf.compile yet",
-        why="it searches topology, and calibrates gates",
-        fix='optimize=("topology",), or ("topology", "gates")',
-    )
 
 
 class PromptsPhase:
@@ -31,8 +22,7 @@ class PromptsPhase:
 
     name = "prompts"
 
-    def __init__(self, tune: Callable[..., Program]) -> None:
-        self._tune = tune
+    def __init__(self) -> None:
         self._found: dict[str, Any] = {}
 
     async def run(self, program: Program, shop: Workshop, ledger: Ledger) -> Program:
@@ -46,7 +36,7 @@ class PromptsPhase:
 
     def _tuned(self, program: Program, shop: Workshop, ledger: Ledger) -> dict[str, Any]:
         asked, data = shop.asked, shop.data
-        tuned = self._tune(
+        tuned = tune_prompts(
             provisional(program) if "gates" in asked.optimize else program,
             list(data.learn),
             asked.metric,

@@ -34,6 +34,7 @@ from reasonflow.evals.evaluate import evaluate
 from reasonflow.evals.metrics import math_equal
 from reasonflow.evals.transfer.running import transfer
 from reasonflow.optimizers.compiling import compile
+from reasonflow.optimizers.prompting.feedback import BranchFeedback
 from reasonflow.programs.async_scaling import AsyncScaling
 from reasonflow.programs.best_of_n import BestOfN
 from reasonflow.programs.chain_of_thought import ChainOfThought
@@ -55,6 +56,7 @@ __all__ = [
     "RSA",
     "AsyncScaling",
     "BestOfN",
+    "BranchFeedback",
     "Budget",
     "ChainOfThought",
     "Choice",

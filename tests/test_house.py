@@ -20,11 +20,12 @@ FLOORS = ("programs", "optimizers", "evals")
 """The folders above the core, lowest first: each may import itself and what stands before it."""
 EXPORTS = frozenset(
     {
-        "AsyncScaling", "BestOfN", "Budget", "ChainOfThought", "Choice", "ConfidentVote", "Continue", "Gate",
-        "Generate", "HybridSearch", "PDR", "PlannedSearch", "Program", "RSA", "Range", "ReasonFlowError", "RewardModel",
-        "SelfConsistency", "SequentialRefine", "SpeculativePlanner", "ThreadWeaver", "YesProbability", "answer", "call",
-        "compile", "each", "evaluate", "events", "fork", "hosted", "limit", "load", "loop", "math_equal", "note",
-        "openai", "quorum", "race", "scripted", "select", "show", "transfer", "vllm", "vote", "when", "within",
+        "AsyncScaling", "BestOfN", "BranchFeedback", "Budget", "ChainOfThought", "Choice", "ConfidentVote", "Continue",
+        "Gate", "Generate", "HybridSearch", "PDR", "PlannedSearch", "Program", "RSA", "Range", "ReasonFlowError",
+        "RewardModel", "SelfConsistency", "SequentialRefine", "SpeculativePlanner", "ThreadWeaver", "YesProbability",
+        "answer", "call", "compile", "each", "evaluate", "events", "fork", "hosted", "limit", "load", "loop",
+        "math_equal", "note", "openai", "quorum", "race", "scripted", "select", "show", "transfer", "vllm", "vote",
+        "when", "within",
     }
 )  # fmt: skip
 """What users may rely on. Changing this list is a decision, and a line in the changelog."""

@@ -9,6 +9,7 @@ import typer
 
 from reasonflow.cli.bench_compile import compile_search
 from reasonflow.cli.bench_options import AsJson, EngineOptions
+from reasonflow.cli.bench_prompts import prompts
 from reasonflow.cli.bench_report import show, show_all
 from reasonflow.cli.shared_options import (
     Benchmark,
@@ -442,6 +443,9 @@ def search(
         measure_search(load(benchmark, data=data, limit=limit), beside=beside, spread=spread, seed=seed).report(),
         as_json,
     )
+
+
+app.command()(prompts)
 
 
 def _say(text: str) -> None:

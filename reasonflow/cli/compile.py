@@ -43,6 +43,8 @@ _WITH_GATES = 600
 """The most where a third of them is for gates, which take some hundreds."""
 _EVALUATIONS = 6
 """Whole evaluations of a middling setting that the budget should pay for."""
+_PROMPT_EVALUATIONS = 12
+"""Whole evaluations of the program, where its prompts are tuned."""
 
 
 def compile_program(
@@ -76,8 +78,19 @@ def compile_program(
         int | None, typer.Option(min=1, help=f"At most so many of them; {_MOST} if not given. No part of the budget.")
     ] = None,
     optimize: Annotated[
-        str, typer.Option(help="What to make better: topology, gates, prompts, or several, as topology,gates.")
+        str, typer.Option(help="What to make better: topology, prompts, gates, or several, as prompts,topology,gates.")
     ] = "topology",
+    prompts_by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of DSPy's optimizers: gepa, miprov2, bootstrap, simba; gepa if none."),
+    ] = None,
+    reflection: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Writes instructions; the model of the program if not given."),
+    ] = None,
+    reflection_engine: Annotated[
+        str, typer.Option(metavar="ENGINE", help="Of the reflection model, as --engine.")
+    ] = LOCAL,
     alpha: Annotated[float, typer.Option(help="Errors among what a gate accepts, at most.")] = 0.1,
     delta: Annotated[float, typer.Option(help="Chance that there are more.")] = 0.1,
     search: Annotated[
@@ -117,6 +130,9 @@ def compile_program(
     Settings are tried on the same problems with the same seeds; one that another clearly beats is given up early. The
     best so far is DIR/PROGRAM.json, a program for `reasonflow eval`.
 
+    With prompts in --optimize one of DSPy's optimizers first writes instructions and demos, learning from half of the
+    problems.
+
     --test measures the result on problems that were not searched on, beside the program it came from and beside
     self-consistency with the same tokens: the best of many settings looks better than it is on those it was chosen by.
 
@@ -134,6 +150,8 @@ def compile_program(
       reasonflow compile pdr --benchmark graphmath:noise --budget calls=2000 --test graphmath:noise --test-limit 100
 
       reasonflow compile planner.json --benchmark gsm8k --budget calls=5k --optimize topology,gates --alpha 0.05
+
+      reasonflow compile pdr --benchmark gsm8k --budget calls=5000 --optimize prompts --prompts-by miprov2
     """
     from reasonflow.evals.dataset import signature_of
     from reasonflow.evals.grading import Grader
@@ -189,6 +207,8 @@ def compile_program(
                 lm=lm,
                 concurrency=concurrency,
                 show_progress=True,
+                prompts_by=prompts_by,  # type: ignore[arg-type]  # checked there, too
+                reflection_lm=None if reflection is None else open_lm(reflection, engine=reflection_engine),
             )
         if tests:
             found = _tested(compiled, made, tests, folder, str(test), lm=lm, seed=seed, concurrency=concurrency)
@@ -282,16 +302,20 @@ def _size(program: Program, problems: list[Problem], budget: Budget, phases: Seq
     from reasonflow.optimizers.gate_samples import calls_each
     from reasonflow.optimizers.topology.outlook import look_ahead
 
-    calls, gates = budget.calls, "gates" in phases
-    if "topology" not in phases:
-        return max(least, calls // calls_each(program)) if calls is not None and phases == ("gates",) else len(problems)
-    measured = 2 * _FEWEST
+    calls = budget.calls
+    if phases == ("gates",):
+        return len(problems) if calls is None else max(least, calls // calls_each(program))
+    measured = 2 * _FEWEST if "topology" in phases else _FEWEST
     if calls is not None:
-        typical = look_ahead(program, _examples(problems[:1]), budget).typical
-        measured = max(_FEWEST, min(_MOST, calls // (_EVALUATIONS * typical)))
+        each = 0
+        if "topology" in phases:
+            each += _EVALUATIONS * look_ahead(program, _examples(problems[:1]), budget).typical
+        if "prompts" in phases:
+            each += _PROMPT_EVALUATIONS * program.explain().bound.calls
+        measured = max(_FEWEST, min(_MOST if phases == ("topology",) else _MOST // 2, calls // each))
     if "prompts" in phases:  # as many to learn from
         measured *= 2
-    return max(round(measured / (1 - ASIDE)), round(least / ASIDE) + 1) if gates else measured
+    return max(round(measured / (1 - ASIDE)), round(least / ASIDE) + 1) if "gates" in phases else measured
 
 
 def _show(compiled: Program, folder: Path, as_json: bool) -> None:
@@ -301,6 +325,9 @@ def _show(compiled: Program, folder: Path, as_json: bool) -> None:
         print(json.dumps({**report, "out": str(folder), "artifact": str(artifact)}, ensure_ascii=False, default=str))
         return
     spent = report["spent"]
+    prompts = report if "candidates" in report else report.get("prompts")
+    if prompts is not None:
+        _show_prompts(prompts)
     if "front" in report:
         print(compiled.front)
         states = [trial["state"] for trial in report["trials"]]
@@ -319,3 +346,18 @@ def _show(compiled: Program, folder: Path, as_json: bool) -> None:
     chosen = next(point for point in compiled.front.points if point.trial == report["chosen"])
     words = ", ".join(f"{name}={value}" for name, value in chosen.settings.items())
     print(f"chosen by {report['objective']}: {words} → {artifact}")
+
+
+def _show_prompts(report: Any) -> None:
+    for row in report["candidates"]:
+        what = "; ".join(row["changed"]) or "the program as it is"
+        mark = "*" if row["number"] == report["chosen"] else " "
+        print(f"{mark} {100 * row['accuracy']:5.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f})  {what}")
+    best = next(row for row in report["candidates"] if row["number"] == report["chosen"])
+    print(
+        f"\n{len(report['candidates'])} prompts measured on {best['problems']} problems, by {report['by']}; "
+        f"{report['stopped']}. The best is marked *"
+    )
+    for name, told in best["prompts"].items():
+        print(f"\n{name}, {len(told['demos'])} demos:\n{told['instructions']}")
+    print()

@@ -6,10 +6,10 @@ that are called from inside functions of other programs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import dspy
 
@@ -17,10 +17,22 @@ from reasonflow.runtime.events import Watch
 from reasonflow.runtime.journal import Journal
 
 if TYPE_CHECKING:
+    from reasonflow.language.program import Traced
     from reasonflow.runtime.aside import Asking
     from reasonflow.runtime.ledger import Ledger
 
 _KEY = "reasonflow"
+
+
+class Host(Protocol):
+    """Starts the runs that others ask for: says when, on whose budget, and keeps what they gave.
+
+    It is asked in the caller's thread, from many at once, and runs `start` inside `surrounded(host=None, ...)`.
+    """
+
+    def run(self, traced: Traced, inputs: Mapping[str, Any], start: Callable[[], Any]) -> Any:
+        """What `start()` gives. Raises what it raises, and whatever ends the work of the caller."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +40,8 @@ class Ambient:
     """Each run takes a snapshot of it when it is launched."""
 
     ledger: Ledger | None = None
+    host: Host | None = None
+    """Who starts runs in place of their caller."""
     journal: Journal | None = None
     watch: Watch | None = None
     streamed: bool = False

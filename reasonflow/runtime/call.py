@@ -188,11 +188,8 @@ class ModelCall:
         dollars = sum(self.price.of(c.prompt_tokens, c.output_tokens) for c in found.values())
         ledger = self.where.scope.ledger
         amount = Amount(total=tokens, calls=len(found), dollars=dollars)
-        if ledger is not None:
-            hold = ledger.reserve(amount)
-            if hold is None:
-                raise exceeded(self.name, self.where.scope)
-            hold.settle(amount)
+        if ledger is not None and not ledger.recall(amount):
+            raise exceeded(self.name, self.where.scope)
         for sample, completion in found.items():
             draw.take((sample, completion))
         self._collect(draw)

@@ -14,13 +14,18 @@ from dspy.clients.base_lm import record_history
 
 from reasonflow.language.program import Traced
 from reasonflow.plan.nodes import Plan
+from reasonflow.prompts.styles import REASONING
 from reasonflow.runtime.call import Made, TracedCalls
-from reasonflow.runtime.values import Hole
+from reasonflow.runtime.values import Hole, Record
 
 
-def report(made: Sequence[Made | TracedCalls], plan: Plan, traced: Traced, *, spending: bool = True) -> None:
+def report(
+    made: Sequence[Made | TracedCalls], plan: Plan, traced: Traced, *, result: Any = None, spending: bool = True
+) -> None:
     """Append to the caller's trace, usage and history, once per call, in plan order with the identical predictors.
 
+    result: of the run. Of several branches one that agrees with it stands first in the trace: the first completion is
+        what optimizers show as a demo, and what they reflect on.
     spending: also usage and history; without it only the trace, for a caller who joined a run another one pays for.
     """
     position = {node.name: number for number, node in enumerate(plan.walk())}
@@ -36,7 +41,9 @@ def report(made: Sequence[Made | TracedCalls], plan: Plan, traced: Traced, *, sp
             continue
         fields = [record.fields for record in call.records if not isinstance(record, Hole)]
         if trace is not None and fields and not call.site.continues:  # which answers no signature
-            prediction = dspy.Prediction.from_completions(fields, signature=call.site.signature)
+            ordered_fields = _agreeing_first(fields, result)
+            prediction = dspy.Prediction.from_completions(ordered_fields, signature=call.site.signature)
+            prediction._site = call.site.name
             _append(trace, longest, (call.binding.predictor, dict(call.inputs), prediction))
         if not spending:
             continue
@@ -48,6 +55,16 @@ def report(made: Sequence[Made | TracedCalls], plan: Plan, traced: Traced, *, sp
             tracker.add_usage(lm.model, usage)
         if lm is not None and call.completions and not silent:
             record_history(lm, _entry(call, lm, usage, told_at))
+
+
+def _agreeing_first(fields: list[dict[str, Any]], result: Any) -> list[dict[str, Any]]:
+    """The branches, the first of those that answer as the run did in front of the others."""
+    if len(fields) < 2 or not isinstance(result, Record):
+        return fields
+    answer = {name: value for name, value in result.fields.items() if name != REASONING}
+    agrees = (all(name in each and each[name] == value for name, value in answer.items()) for each in fields)
+    first = next((place for place, same in enumerate(agrees) if same), 0)
+    return [fields[first], *fields[:first], *fields[first + 1 :]]
 
 
 def _append(trace: list[Any] | None, longest: int, entry: Any) -> None:

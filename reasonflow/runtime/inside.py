@@ -299,16 +299,17 @@ class Inside:
 
     def _pay(self, runtime: Runtime, before: Cost, indices: tuple[int, ...], completion: Completion) -> None:
         """A recorded call takes of the budget what it took when it was made."""
-        hold = self._held(runtime, completion.prompt_tokens, indices, completion.output_tokens)
-        if hold is not None:
-            hold.settle(hold.amount)
+        ledger = self.where.scope.ledger
+        amount = self._amount(runtime, completion.prompt_tokens, completion.output_tokens)
+        if ledger is not None and not ledger.recall(amount):
+            raise exceeded(label(self.node, indices), self.where.scope)
 
-    def _held(self, runtime: Runtime, read: int, indices: tuple[int, ...], written: int = 0) -> Hold | None:
+    def _held(self, runtime: Runtime, read: int, indices: tuple[int, ...]) -> Hold | None:
         """What is held for a call of known size; None without a budget. Raises BudgetExceeded."""
         ledger = self.where.scope.ledger
         if ledger is None:
             return None
-        hold = ledger.reserve(self._amount(runtime, read, written))
+        hold = ledger.reserve(self._amount(runtime, read, 0))
         if hold is None:
             raise exceeded(label(self.node, indices), self.where.scope)
         return hold

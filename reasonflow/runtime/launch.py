@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
+import anyio.to_thread
 import dspy
 
 from reasonflow.backends.protocol import Backend
@@ -65,6 +66,9 @@ def launch(traced: Traced, inputs: Mapping[str, Any], plan: Plan | None = None) 
     A call that is equal to one under way joins it: both get its result. plan: run in place of the lowered one, to see
     what a pass does.
     """
+    if (host := ambient().host) is not None:
+        given: ProgramOutput = host.run(traced, inputs, partial(launch, traced, inputs, plan))
+        return given
     mine = _Launch(traced, inputs, plan=plan)
     try:
         job = mine.home.run(mine.execute, mine.key)
@@ -76,6 +80,8 @@ def launch(traced: Traced, inputs: Mapping[str, Any], plan: Plan | None = None) 
 
 async def alaunch(traced: Traced, inputs: Mapping[str, Any], watch: Watch | None = None) -> ProgramOutput:
     """As `launch`, awaited; cancelling it cancels the run. watch: told of its events, on the engine's thread."""
+    if ambient().host is not None:
+        return await anyio.to_thread.run_sync(partial(launch, traced, inputs))
     mine = _Launch(traced, inputs, watch)
     try:
         job = await mine.home.arun(mine.execute, mine.key)
@@ -162,14 +168,15 @@ class _Launch:
         """Equal for calls that would do the same: one plan, inputs, seeds, engines and budget. None: not to be shared.
 
         What has effects is done as often as it is asked for; a caller with a journal or an audience of its own, and one
-        that accounts for the run as a part of its own, gets a run of its own.
+        that accounts for the run as a part of its own, gets a run of its own. Callers may share a journal and a ledger.
         """
         effects = any(isinstance(node.op, Call) and node.op.effects for node in self.plan.walk())
         around = self.around
-        if effects or self.run.streamed or any((around.journal, around.watch, around.inside)):
+        if effects or self.run.streamed or any((around.watch, around.inside)):
             return None
         engines = tuple(id(runtime) for runtime in self.engines.of.values())
-        return _Key((self.plan, self.seeds, engines, self.traced.budget, id(self.around.ledger)), dict(self.inputs))
+        own = (id(around.ledger), id(around.journal))
+        return _Key((self.plan, self.seeds, engines, self.traced.budget, own), dict(self.inputs))
 
     async def execute(self) -> _Launch:
         """On the runtime's loop: evaluate the plan and close the record."""
@@ -243,7 +250,7 @@ class _Launch:
 
     def report(self, *, spending: bool = True) -> None:
         """In the caller's context, and also of a run that failed: what was spent was spent, but only once."""
-        dspy_report.report(self.made, self.plan, self.traced, spending=spending)
+        dspy_report.report(self.made, self.plan, self.traced, result=self.value, spending=spending)
 
     def output(self) -> ProgramOutput:
         """The prediction. Raises AdapterParseError where the result's text holds no answer."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from reasonflow.plan.budget import Budget
@@ -58,9 +59,11 @@ class Hold:
 class Ledger:
     """One budget and what was spent of it, in all ledgers below it too."""
 
-    def __init__(self, budget: Budget, parent: Ledger | None = None) -> None:
+    def __init__(self, budget: Budget, parent: Ledger | None = None, *, remembers: bool = False) -> None:
+        """remembers: what an earlier session has recorded is in what it and those above it have spent already."""
         self.budget = budget
         self.parent = parent
+        self.remembers = remembers
         self.spent = NOTHING
         """Settled."""
         self.held = NOTHING
@@ -106,6 +109,16 @@ class Ledger:
             for ledger in self.chain():
                 ledger.held += amount
         return Hold(self, amount)
+
+    def recall(self, amount: Amount) -> bool:
+        """Count a call that is found recorded, up to the ledgers that remember it; False where one has no room."""
+        with self._root._lock:
+            unaware = list(takewhile(lambda ledger: not ledger.remembers, self.chain()))
+            if not all(ledger._has_room(amount) for ledger in unaware):
+                return False
+            for ledger in unaware:
+                ledger.spent += amount
+        return True
 
     def give_back(self, amount: Amount) -> None:
         """Take back what was settled here and above, and has not been spent after all."""

@@ -20,8 +20,8 @@ from reasonflow.runtime.price import FREE_OF_CHARGE, Price
 _AMOUNTS = ("total", "calls", "dollars")
 
 
-class Spending:
-    """The shared budget of one session. One loop's object."""
+class Room:
+    """The shared budget of one session, and the runs that draw on it. Who waits for it, and on what, is the user's."""
 
     def __init__(
         self,
@@ -40,71 +40,52 @@ class Spending:
         part, and which has counted what it spent; None: the surrounding one.
         """
         self.budget, self._each, self._price = budget, each, price
-        self.stopped = False
-        """No further run starts."""
-        self._ledger = Ledger(budget, parent or ambient().ledger)
-        self._ledger.began -= earlier_s
+        above = parent or ambient().ledger
+        self.ledger = Ledger(budget, above, remembers=above is not None and above.remembers)
+        self.ledger.began -= earlier_s
         self._largest: Amount | None = None
         """In each respect, of the runs that ended."""
         for spent in earlier:
-            self._ledger.spent += spent
+            self.ledger.spent += spent
             self._see(spent)
-        self._running: set[Ledger] = set()
-        self._change = anyio.Event()
+        self.running: set[Ledger] = set()
 
-    @asynccontextmanager
-    async def run(self) -> AsyncIterator[Ledger | None]:
-        """The ledger of one run, as soon as there is room for it; None where there will be none any more."""
-        while not self.stopped and not self._has_room():
-            if self._running:
-                await self._change.wait()
-            else:
-                self.stopped = True
-        if self.stopped:
-            yield None
-            return
-        ledger = Ledger(Budget(), self._ledger)
-        self._running.add(ledger)
-        try:
-            yield ledger
-        finally:
-            self._running.discard(ledger)
-            self._see(ledger.spent)
-            self._change.set()
-            self._change = anyio.Event()
+    def begin(self) -> Ledger:
+        """The ledger of a run that starts."""
+        ledger = Ledger(Budget(), self.ledger)
+        self.running.add(ledger)
+        return ledger
+
+    def end(self, ledger: Ledger) -> None:
+        """That run has ended."""
+        self.running.discard(ledger)
+        self._see(ledger.spent)
 
     def is_to_blame(self, ledger: Ledger, own: Budget) -> bool:
-        """Whether it was the shared budget that cut or squeezed a run. If so, no further run starts.
-
-        own: the run's own budget.
-        """
-        blamed = self._is_to_blame(ledger, own)
-        self.stopped = self.stopped or blamed
-        return blamed
-
-    def _is_to_blame(self, ledger: Ledger, own: Budget) -> bool:
-        if not own.limits or self._ledger.seconds_left(self._price.hour) <= 0:
+        """Whether it was the shared budget that cut or squeezed a run. own: the run's own budget."""
+        if not own.limits or self.ledger.seconds_left(self._price.hour) <= 0:
             return True
         for name in _AMOUNTS:
             # Which of two budgets had no room cannot be asked for: the one with less left was the one in the way.
-            left, spent = self._ledger.room(name), getattr(ledger.spent, name)
+            left, spent = self.ledger.room(name), getattr(ledger.spent, name)
             limit = getattr(own, name)
             if left < (max(spent, self._need(name) or 0) if limit is None else limit - spent):
                 return True
         return False
 
-    def _has_room(self) -> bool:
-        if self._ledger.seconds_left(self._price.hour) <= 0:
+    def fits(self) -> bool:
+        """Whether another run as large as the largest so far fits beside those under way."""
+        if self.ledger.seconds_left(self._price.hour) <= 0:
             return False
-        return all(self._has(name) for name in _AMOUNTS if self._ledger.limits(name))
+        return all(self._has(name) for name in _AMOUNTS if self.ledger.limits(name))
 
     def _has(self, name: str) -> bool:
-        room, need = self._ledger.room(name), self._need(name)
-        if not self._running and self._largest is None:
+        room, need = self.ledger.room(name), self._need(name)
+        if not self.running and self._largest is None:
             return room > 0  # nothing is known of the runs but their worst case: the first one will tell
         if need is None:
             return False
-        growing = sum(max(0, need - getattr(run.spent + run.held, name)) for run in self._running)
+        growing = sum(max(0, need - getattr(run.spent + run.held, name)) for run in self.running)
         return bool(room - growing >= need)
 
     def _need(self, name: str) -> float | None:
@@ -116,3 +97,49 @@ class Spending:
             return  # it failed before it spent anything, which says nothing of the others
         before = self._largest or Amount()
         self._largest = Amount(**{name: max(getattr(before, name), getattr(spent, name)) for name in _AMOUNTS})
+
+
+class Spending:
+    """What admits runs that are awaited. One loop's object."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        each: Mapping[str, float],
+        *,
+        earlier: Iterable[Amount] = (),
+        earlier_s: float = 0.0,
+        price: Price = FREE_OF_CHARGE,
+        parent: Ledger | None = None,
+    ) -> None:
+        """As `Room`."""
+        self._room = Room(budget, each, earlier=earlier, earlier_s=earlier_s, price=price, parent=parent)
+        self.budget = budget
+        self.stopped = False
+        """No further run starts."""
+        self._change = anyio.Event()
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[Ledger | None]:
+        """The ledger of one run, as soon as there is room for it; None where there will be none any more."""
+        while not self.stopped and not self._room.fits():
+            if self._room.running:
+                await self._change.wait()
+            else:
+                self.stopped = True
+        if self.stopped:
+            yield None
+            return
+        ledger = self._room.begin()
+        try:
+            yield ledger
+        finally:
+            self._room.end(ledger)
+            self._change.set()
+            self._change = anyio.Event()
+
+    def is_to_blame(self, ledger: Ledger, own: Budget) -> bool:
+        """As `Room`'s. If so, no further run starts."""
+        blamed = self._room.is_to_blame(ledger, own)
+        self.stopped = self.stopped or blamed
+        return blamed

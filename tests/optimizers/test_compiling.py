@@ -173,7 +173,6 @@ def raising(example: Any, prediction: Any) -> float:
         ({"budget": rf.Budget()}, "needs a budget"),
         ({"budget": rf.Budget(sequential=100)}, "sequential"),
         ({"program": Vote(rf.Choice(4))}, "has nothing to tune"),
-        ({"optimize": ("prompts", "topology")}, "prompts cannot be optimized by rf.compile yet"),
         ({"optimize": ("topology", "gates")}, "Vote has no gates to calibrate"),
         ({"optimize": ("gates",)}, "Vote has no gates to calibrate"),
         ({"optimize": ("weather",)}, "weather"),

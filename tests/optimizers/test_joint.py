@@ -15,7 +15,7 @@ import pytest
 import reasonflow as rf
 from reasonflow.errors import BudgetExceeded, InputError
 from reasonflow.gates.scores import TokenProbability
-from reasonflow.optimizers import compiling
+from reasonflow.optimizers import prompts_phase
 from reasonflow.optimizers.compile_division import mark
 from reasonflow.optimizers.compile_shares import Shares
 from reasonflow.optimizers.gate_samples import label
@@ -298,7 +298,7 @@ class Tuner:
 
 def test_prompts_come_first_and_their_share_passes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuner = Tuner(100)
-    monkeypatch.setattr(compiling, "prompt_tuner", lambda: tuner)
+    monkeypatch.setattr(prompts_phase, "tune_prompts", tuner)
     everything = ("gates", "prompts", "topology")
     made = joint(optimize=everything, out=tmp_path, prompts_by="gepa")
     [call] = tuner.asked
@@ -340,7 +340,6 @@ def test_prompts_come_first_and_their_share_passes_on(tmp_path: Path, monkeypatc
         ({"budget": rf.Budget(calls=300)}, "one evaluation takes up to 180 calls; the budget allows 30"),
         ({"testset": examples(3)}, "example 0 of testset stands in trainset or valset"),
         ({"testset": []}, "testset is empty"),
-        ({"optimize": ("prompts", *BOTH)}, "prompts cannot be optimized by rf.compile yet"),
     ],
 )
 def test_bad_input_costs_nothing(options: dict[str, Any], words: str) -> None:

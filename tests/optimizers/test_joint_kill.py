@@ -21,7 +21,7 @@ SCRIPT = r"""
 import hashlib, json, os, signal, sys
 from pathlib import Path
 import reasonflow as rf
-from reasonflow.optimizers import compiling
+from reasonflow.optimizers import prompts_phase
 from tests.optimizers.gated_votes import Guarded
 from tests.optimizers.scripted_votes import examples, right_by
 from tests.optimizers.test_joint import Tuner
@@ -47,7 +47,7 @@ for line in sys.stdin:  # a fork for every folder: importing once is enough
     file = folder / "asked"
     child = os.fork()
     if not child:
-        compiling.prompt_tuner = lambda: Told(50)
+        prompts_phase.tune_prompts = Told(50)
         program = rf.compile(
             Guarded(rf.Choice(int(n)) if n != "0" else 4, threshold=0.5), examples(48), rf.math_equal,
             optimize=phases.split(","), budget=rf.Budget(calls=int(calls)), alpha=0.3, delta=0.3, seed=3,

@@ -256,3 +256,16 @@ def test_equal_signatures_are_warned_of_once_while_an_optimizer_watches() -> Non
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 Again()(problem="p")
+
+
+def test_a_demo_is_a_branch_that_answered_as_the_vote_did() -> None:
+    def two_of_three(prompt: str, seed: int, index: int) -> str:
+        one, other = map(int, re.findall(r"(\d+) \+ (\d+)\?", prompt)[-1])
+        return rf"Sample {index}. \boxed{{{one + other if index else 0}}}"
+
+    with dspy.context(lm=rf.scripted(two_of_three)):
+        optimizer = dspy.BootstrapFewShot(metric=exact, max_bootstrapped_demos=1, max_labeled_demos=0)
+        taught = optimizer.compile(rf.SelfConsistency(n=3), trainset=SMALL)
+    [demo] = taught.solve.demos
+    assert demo.answer == "3"
+    assert demo.reasoning.startswith("Sample 1.")

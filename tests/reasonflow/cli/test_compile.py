@@ -105,7 +105,7 @@ def test_gates_of_an_artifact_are_calibrated_and_it_runs(
         (("compile", "pdr", "--budget", "calls=9k", "--test-limit", "5"), "--test-limit has no use without --test"),
         (("compile", "chain_of_thought", "--budget", "calls=500"), "nothing to tune"),
         (("compile", "pdr", "--budget", "calls=10"), "one evaluation takes up to"),
-        (("compile", "pdr", "--budget", "calls=9k", "--optimize", "prompts"), "prompts cannot be optimized"),
+        (("compile", "pdr", "--budget", "calls=9k", "--optimize", "prompt"), "prompts"),
         (("compile", "pdr", "--budget", "calls=9k", "--objective", "fun"), "fun"),
         (("eval", "none.json"), "there is no artifact"),
     ],
@@ -179,3 +179,34 @@ def test_a_search_over_what_cannot_be_is_refused(
     command = ("compile", "self_consistency", "--data", str(data), "--limit", "8", "--budget", "calls=200")
     assert reasonflow(*command, *words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_prompts_are_tuned_and_the_artifact_runs_with_them(
+    data: Path, reasonflow: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def pupil(prompt: str, seed: int, index: int) -> str:
+        number = re.findall(r"What is (\d+)", prompt)[-1]
+        return rf"\boxed{{{number if 'Be exact.' in prompt or int(number) % 2 else 0}}}"
+
+    def open_lm(model: str, **options: Any) -> dspy.LM:
+        opened.append(model)
+        return rf.scripted(json.dumps({"new_instruction": "Be exact."}) if model == "teacher" else pupil, model=model)
+
+    for each in (command, evaluation):
+        monkeypatch.setattr(each, "open_lm", open_lm)
+    words = ("compile", "self_consistency", "--set", "n=2", "--data", str(data), "--budget", "calls=500", "--seed", "1")
+    tuning = ("--optimize", "prompts", "--prompts-by", "gepa", "--reflection", "teacher", "--out", "runs/it")
+    assert reasonflow(*words, *tuning) == 0
+    out, err = capsys.readouterr()
+    assert opened == ["embedded", "teacher"]
+    assert "teacher reflects" in err
+    assert "the program as it is" in out
+    assert "* 100.0" in out
+    assert "Be exact." in out
+    assert reasonflow(*words, *tuning, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["artifact"] == "runs/it/self_consistency.json"
+    assert reasonflow("eval", report["artifact"], "--data", str(data), "--limit", "6", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == 1.0

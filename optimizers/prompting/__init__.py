@@ -1,0 +1,1 @@
+"""Prompts by DSPy's own optimizers, on our scheduler and within a budget."""
