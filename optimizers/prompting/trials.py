@@ -63,8 +63,6 @@ class _Seat:
     room: Room
     replaying: bool
     """There was no room for it: it may find recorded calls and make none."""
-    users: int = 1
-    """Callers: DSPy submits again what has run for two minutes."""
 
 
 class _Phase:
@@ -149,7 +147,7 @@ class Trials:
             raise Stopped(PERFECT)
         trial = self._trial(phase, traced)
         place = (trial.number, self._place(inputs))
-        seat, mine = self._take(phase, place)
+        seat = self._take(phase, place)
         output: Any = None
         failed: Exception | None = None
         try:
@@ -161,8 +159,7 @@ class Trials:
             run = getattr(output if failed is None else failed, "run", None)
             if isinstance(run, Run):
                 self._runs[run] = place
-            if mine:
-                self._ended(place, seat, run, failed, traced.budget or Budget())
+            self._ended(place, seat, run, failed, traced.budget or Budget())
         finally:
             self._leave(place, seat)
         if failed is not None:
@@ -217,28 +214,26 @@ class Trials:
 
     # Admitting -------------------------------------------------------------------------------------------------------
 
-    def _take(self, phase: _Phase, place: tuple[int, int]) -> tuple[_Seat, bool]:
-        """A seat for the run, and whether it is the caller's own."""
+    def _take(self, phase: _Phase, place: tuple[int, int]) -> _Seat:
+        """A seat for the run, as soon as no equal one is under way: DSPy submits again what has run for two minutes.
+
+        What that one has asked is then found.
+        """
         with self._change:
             while True:
                 phase.check()
-                if (seat := self._seats.get(place)) is not None:
-                    seat.users += 1
-                    return seat, False
-                if self.stopped or self._room.fits() or not self._room.running:
+                free = place not in self._seats
+                if free and (self.stopped or self._room.fits() or not self._room.running):
                     break
                 self._change.wait()
             replaying = self.stopped or not self._room.fits()
             ledger = _closed() if replaying else self._room.begin()
             seat = self._seats[place] = _Seat(ledger, self.record.journal(*place), self._room, replaying)
             self.most_in_flight = max(self.most_in_flight, len(self._seats))
-            return seat, True
+            return seat
 
     def _leave(self, place: tuple[int, int], seat: _Seat) -> None:
         with self._change:
-            seat.users -= 1
-            if seat.users:
-                return
             del self._seats[place]
             if not seat.replaying:
                 seat.room.end(seat.ledger)

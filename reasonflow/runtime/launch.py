@@ -168,15 +168,14 @@ class _Launch:
         """Equal for calls that would do the same: one plan, inputs, seeds, engines and budget. None: not to be shared.
 
         What has effects is done as often as it is asked for; a caller with a journal or an audience of its own, and one
-        that accounts for the run as a part of its own, gets a run of its own. Callers may share a journal and a ledger.
+        that accounts for the run as a part of its own, gets a run of its own.
         """
         effects = any(isinstance(node.op, Call) and node.op.effects for node in self.plan.walk())
         around = self.around
-        if effects or self.run.streamed or any((around.watch, around.inside)):
+        if effects or self.run.streamed or any((around.journal, around.watch, around.inside)):
             return None
         engines = tuple(id(runtime) for runtime in self.engines.of.values())
-        own = (id(around.ledger), id(around.journal))
-        return _Key((self.plan, self.seeds, engines, self.traced.budget, own), dict(self.inputs))
+        return _Key((self.plan, self.seeds, engines, self.traced.budget, id(around.ledger)), dict(self.inputs))
 
     async def execute(self) -> _Launch:
         """On the runtime's loop: evaluate the plan and close the record."""

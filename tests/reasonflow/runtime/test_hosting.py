@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import Any
 
 import anyio
@@ -59,37 +56,6 @@ def test_a_host_starts_every_run_however_it_is_called() -> None:
         ("SelfConsistency", {"problem": "2 + 2"}),
         ("SelfConsistency", {"problem": "1 + 3"}),
     ]
-
-
-def test_equal_calls_with_one_journal_and_one_ledger_join_and_others_do_not() -> None:
-    asked: list[int] = []
-    gate = threading.Event()
-
-    def answer(prompt: str, seed: int, index: int) -> str:
-        asked.append(seed)
-        return r"\boxed{4}"
-
-    lm, program = rf.scripted(answer, latency=lambda request, index: 0.2), rf.SelfConsistency(n=3)
-
-    def call() -> str:
-        gate.wait()
-        return str(program(problem="2 + 2").answer)
-
-    def both(*journals: Memory) -> int:
-        gate.clear()
-        asked.clear()
-        with ThreadPoolExecutor(2) as threads, dspy.context(lm=lm):
-            waiting = []
-            for journal in journals:
-                with surrounded(journal=journal):
-                    waiting.append(threads.submit(copy_context().run, call))
-            gate.set()
-            assert [each.result() for each in waiting] == ["4", "4"]
-        return len(asked)
-
-    shared = Memory()
-    assert both(shared, shared) == 3
-    assert both(Memory(), Memory()) == 6
 
 
 @pytest.mark.parametrize("remembers", [True, False])
