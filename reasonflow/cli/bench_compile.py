@@ -16,7 +16,7 @@ def compile_search(
     benchmark: Annotated[
         str | None,
         typer.Option(
-            help="graphmath:MIX, without a split: its train split is searched on; a small mix if none is given."
+            help="graphmath:MIX, without a split: its train split is searched on; graphmath:breadth if none is given."
         ),
     ] = None,
     problems: Annotated[int, typer.Option(min=8, help="To search on.")] = 16,
@@ -41,7 +41,7 @@ def compile_search(
 
       reasonflow bench compile --out runs/bench-compile
 
-      reasonflow bench compile --benchmark graphmath:breadth --problems 32 --search-calls 2000 --model Qwen/Qwen3-8B
+      reasonflow bench compile --benchmark graphmath:noise --problems 32 --search-calls 2000 --model Qwen/Qwen3-8B
 
       reasonflow bench compile --seeds 3 --json
     """
