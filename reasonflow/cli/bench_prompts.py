@@ -14,10 +14,12 @@ def prompts(
     by: Annotated[str, typer.Option("--prompts-by", metavar="NAME", help="Of DSPy's: gepa, miprov2.")] = "gepa",
     benchmark: Benchmark = None,
     data: Data = None,
-    limit: Annotated[int, typer.Option(min=4, help="Examples: half to learn from, half to measure on.")] = 12,
+    limit: Annotated[
+        int, typer.Option(min=4, help="At most so many problems: half to learn from, half to measure on.")
+    ] = 12,
     trials: Annotated[int, typer.Option(min=1, help="Candidates that are measured.")] = 6,
     context_tokens: Annotated[
-        int, typer.Option(min=0, help="Of a text beside each problem; 0: the problems as they are.")
+        int, typer.Option(min=0, help="Length of the context, a text beside each problem; 0: none.")
     ] = 1536,
     seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -155,12 +155,13 @@ def compile_program(
     """
     from reasonflow.evals.dataset import signature_of
     from reasonflow.evals.grading import Grader
+    from reasonflow.optimizers.compile_request import phases_of
     from reasonflow.optimizers.compiling import compile as compile_with
     from reasonflow.optimizers.gates import fewest
     from reasonflow.plan.budget import Budget
 
     limits = Budget.parse(budget)
-    phases = tuple(word.strip() for word in optimize.split(","))
+    phases = phases_of([word.strip() for word in optimize.split(",")])
     problems, name = _problems(benchmark, data, limit or (_WITH_GATES if "gates" in phases else _MOST))
     tests = _test_problems(test, test_limit)
     signature = signature_of(problems[0])

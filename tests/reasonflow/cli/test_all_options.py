@@ -43,6 +43,8 @@ SHARED = {
     "--engine-option": (list[str], "Option of the engine"),
     "--out": (Path, "the same command goes on there"),
     "--concurrency": (int, "Runs side by side"),
+    "--context-tokens": (int, "Length of the context"),
+    "--prompts-by": (str, "Of DSPy's"),
     "--picture": (Path, ".png, .svg or .pdf"),
 }
 """Options of several commands: the type of each, and what its help must say in every one."""
@@ -96,7 +98,7 @@ def by_name() -> dict[str, list[tuple[Any, Any]]]:
 
 
 def test_the_commands_are_the_known_ones() -> None:
-    on_an_engine = ("prefix", "pressure", "latency", "cancel", "engine", "layouts", "compile")
+    on_an_engine = ("prefix", "pressure", "latency", "cancel", "engine", "layouts", "compile", "prompts")
     benchmarks = ("overhead", "fanout", "http", "index", "recall", "search", "gate", *on_an_engine)
     alone = ("run", "eval", "compare", "sweep", "compile", "explain", "models", "doctor")
     assert set(COMMANDS) == {*alone, *(f"bench {name}" for name in benchmarks)}
