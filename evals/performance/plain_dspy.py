@@ -41,3 +41,14 @@ class WholeText(dspy.ChatAdapter):
 
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
         return dict.fromkeys(signature.output_fields, completion)
+
+    def _call_postprocess(self, processed_signature: Any, original_signature: Any, outputs: Any, *rest: Any) -> Any:
+        # A text of forced length may end in a closing tag of thoughts, and is all thought then, which DSPy refuses.
+        whole = [
+            {**each, "text": each["text"] or each.get("reasoning_content") or " "} for each in map(_as_dict, outputs)
+        ]
+        return super()._call_postprocess(processed_signature, original_signature, whole, *rest)
+
+
+def _as_dict(output: Any) -> dict[str, Any]:
+    return output if isinstance(output, dict) else {"text": output}

@@ -70,7 +70,7 @@ def test_the_smoke_run_shows_every_part(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(smoke, "TRAJECTORIES", 2)  # what is said of a run does not hang on its size
     again, talk = run("--smoke", "--out", str(tmp_path / "again"))
     assert "goes on at step 1 of 2" in talk
-    for words in ("loss ", "are saved", "within 1e-04", "resumed at step 1", "finished"):
+    for words in ("loss ", "are saved", "within 3e-04", "resumed at step 1", "finished"):
         assert words in again
 
 

@@ -113,7 +113,7 @@ def test_the_table_is_the_result_and_the_same_command_resumes(
         (["self_consistency", "--set", "n=100000"], "100000"),
         (["self_consistency", "--set", "n=0"], "n=0 is out of range"),
         (["pdr", "--set", "widths="], "at least one round"),
-        (["pdr", "--set", "workspace_tokens=0"], "out of range"),
+        (["pdr", "--set", "workspace_tokens=0"], "leaves no room for notes"),
         (["pdr", "--set", "distiller=top_k", "--set", "k=0"], "k=0"),
         (["pdr", "--benchmark", ""], "unknown benchmark"),
         (["pdr", "--budget", "tokens=3"], "unknown budget 'tokens'"),
