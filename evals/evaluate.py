@@ -13,7 +13,6 @@ import dspy
 from dspy.evaluate import EvaluationResult
 from rich.console import Console
 
-from reasonflow.errors import InputError
 from reasonflow.evals.dataset import Problem
 from reasonflow.evals.judging import Metric, by_metric
 from reasonflow.evals.metrics import math_equal
@@ -24,6 +23,7 @@ from reasonflow.evals.runner import evaluate as run_evaluation
 from reasonflow.evals.samples import Key
 from reasonflow.evals.session import Audience
 from reasonflow.evals.statistics import Accuracy
+from reasonflow.optimizers.compile_data import inputs_of
 from reasonflow.plan.budget import Budget
 
 _ROWS = 20
@@ -124,14 +124,7 @@ async def evaluate(
 
 def problem_of_example(id: str, example: dspy.Example) -> Problem:
     """An example as the runner takes it. All of it stands in the manifest: another label is another evaluation."""
-    try:
-        inputs = example.inputs().toDict()
-    except (AttributeError, ValueError) as error:
-        raise InputError(
-            f"example {id} does not say what its inputs are",
-            why=str(error),
-            fix='name them: dspy.Example(problem="2 + 3", answer="5").with_inputs("problem")',
-        ) from error
+    inputs = inputs_of(example, f"example {id}")
     answer = example.get("answer")
     return Problem(
         id=id, inputs=inputs, answer="" if answer is None else str(answer), grading={"example": example.toDict()}

@@ -25,7 +25,7 @@ from reasonflow.language.program import Program
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime.engines import price_behind
 from reasonflow.runtime.price import FREE_OF_CHARGE
-from reasonflow.runtime.spending import Spending
+from reasonflow.runtime.spending import Room, Spending
 
 CALLS_WITHOUT_ENGINE = 16
 """Calls in flight on a language model that does not say how much it can run at once."""
@@ -109,7 +109,8 @@ async def evaluate(
         spending = None
         if overall_budget is not None:
             earlier = [spent(sample, price) for sample in kept]
-            spending = Spending(overall_budget, worst, earlier=earlier, earlier_s=wall_s(kept), price=price)
+            room = Room(overall_budget, worst, earlier=earlier, earlier_s=wall_s(kept), price=price)
+            spending = Spending(room)
         session = Session(
             program,
             lm,

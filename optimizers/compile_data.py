@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dspy
@@ -15,8 +15,26 @@ from reasonflow.optimizers.trial_runs import Metric, labels_of, metric_raised, s
 
 _PROBED = 2
 """Examples whose own labels the metric is shown."""
-_OTHER_FORM = (AttributeError, KeyError, TypeError, IndexError)
+OTHER_FORM = (AttributeError, KeyError, TypeError, IndexError)
 """What a metric may raise that reads more of a prediction than labels hold, such as its run."""
+
+
+def inputs_of(example: dspy.Example, where: str) -> dict[str, Any]:
+    """Raises InputError, beginning with `where`, for an example that names none."""
+    try:
+        inputs: dict[str, Any] = example.inputs().toDict()
+    except (AttributeError, ValueError) as error:
+        raise InputError(
+            f"{where} does not say what its inputs are",
+            why=str(error),
+            fix='name them: dspy.Example(problem="2 + 3", answer="5").with_inputs("problem")',
+        ) from error
+    return inputs
+
+
+def key_of(inputs: Mapping[str, Any]) -> str:
+    """Equal inputs have equal keys."""
+    return json.dumps(dict(inputs), sort_keys=True, default=str)
 
 
 def check_examples(program: Program, examples: Sequence[dspy.Example], name: str) -> None:
@@ -26,14 +44,7 @@ def check_examples(program: Program, examples: Sequence[dspy.Example], name: str
     wanted = program.input_names()
     seen: dict[str, int] = {}
     for place, example in enumerate(examples):
-        try:
-            inputs = example.inputs().toDict()
-        except (AttributeError, ValueError) as error:
-            raise InputError(
-                f"example {place} of {name} does not say what its inputs are",
-                why=str(error),
-                fix='name them: dspy.Example(problem="2 + 3", answer="5").with_inputs("problem")',
-            ) from error
+        inputs = inputs_of(example, f"example {place} of {name}")
         missing = [field for field in wanted if field not in inputs]
         unknown = [field for field in inputs if field not in wanted]
         if missing or unknown:
@@ -42,7 +53,7 @@ def check_examples(program: Program, examples: Sequence[dspy.Example], name: str
                 why=f"{type(program).__name__} takes {', '.join(wanted)}",
                 fix="name those with .with_inputs(...)",
             )
-        key = json.dumps(inputs, sort_keys=True, default=str)
+        key = key_of(inputs)
         if key in seen:
             raise InputError(
                 f"examples {seen[key]} and {place} of {name} have the same inputs",
@@ -54,9 +65,9 @@ def check_examples(program: Program, examples: Sequence[dspy.Example], name: str
 
 def check_apart(trainset: Sequence[dspy.Example], others: Sequence[dspy.Example], name: str = "valset") -> None:
     """Raise InputError for an example of the one that stands in the other: what is learnt from is no test."""
-    known = {json.dumps(example.inputs().toDict(), sort_keys=True, default=str) for example in trainset}
+    known = {key_of(example.inputs().toDict()) for example in trainset}
     for place, example in enumerate(others):
-        if json.dumps(example.inputs().toDict(), sort_keys=True, default=str) in known:
+        if key_of(example.inputs().toDict()) in known:
             raise InputError(
                 f"example {place} of {name} stands in {'trainset' if name == 'valset' else 'trainset or valset'}, too",
                 why="what a program was made from says nothing of how good it is",
@@ -72,6 +83,19 @@ def examples_digest(examples: Sequence[dspy.Example]) -> str:
     for example in examples:
         hashed.update(json.dumps(example.toDict(), sort_keys=True, default=str).encode() + b"\n")
     return hashed.hexdigest()[:16]
+
+
+def check_varied(scores: Sequence[float], where: str, of: str) -> None:
+    """Raise InputError for a metric that gave all of these the same, where nothing else shows that it can differ.
+
+    where: `8 examples of the valset`. of: what such a metric says nothing of.
+    """
+    if len(scores) > 1 and len(set(scores)) == 1:
+        raise InputError(
+            f"the metric gave {scores[0]:g} for each of the {where}",
+            why=f"a metric that is constant says nothing of {of}",
+            fix="check the metric, and that the examples are neither all too easy nor all too hard for this model",
+        )
 
 
 async def varies(metric: Metric, examples: Sequence[dspy.Example]) -> bool:
@@ -90,7 +114,7 @@ async def varies(metric: Metric, examples: Sequence[dspy.Example]) -> bool:
                 scores.add(await score_of(metric, example, dspy.Prediction(**labels_of(shown))))
             except InputError:
                 raise
-            except _OTHER_FORM:
+            except OTHER_FORM:
                 return False
             except Exception as error:  # a metric may raise anything
                 raise metric_raised(error) from error

@@ -7,7 +7,6 @@ has seen, since a threshold found on examples that a prompt was fitted to would 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import random
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 import dspy
 
 from reasonflow.errors import InputError
-from reasonflow.optimizers.compile_data import check_apart, check_examples, examples_digest
+from reasonflow.optimizers.compile_data import check_apart, check_examples, examples_digest, key_of
 from reasonflow.optimizers.compile_request import Request
 from reasonflow.optimizers.gates import check_share, fewest
 
@@ -64,7 +63,7 @@ class Division:
 
 def mark(inputs: dict[str, Any]) -> str:
     """A hash of an example's inputs."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return hashlib.sha256(key_of(inputs).encode()).hexdigest()[:12]
 
 
 def divided(asked: Request) -> Division:

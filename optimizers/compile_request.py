@@ -13,6 +13,7 @@ import dspy
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.language.program import Program
 from reasonflow.optimizers.front import Objective
+from reasonflow.optimizers.gate_samples import gates_of
 from reasonflow.optimizers.prompting.optimizers import By
 from reasonflow.optimizers.trial_runs import Metric
 from reasonflow.plan.budget import Budget
@@ -62,6 +63,15 @@ def phases_of(optimize: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in PHASES if name in optimize)
 
 
+def phases_for(program: Program, optimize: Sequence[str]) -> tuple[str, ...]:
+    """Those that have something to do: without gates where the program has none, unless they alone are asked for.
+
+    Raises InputError as `phases_of`.
+    """
+    found = phases_of(optimize)
+    return found if found == ("gates",) or gates_of(program) else tuple(name for name in found if name != "gates")
+
+
 def check_request(program: Any, optimize: Sequence[str], objective: str, budget: Any, lm: Any) -> None:
     """Raises InputError for a program, a part, an objective, a budget or a model that nothing can be done with."""
     if not isinstance(program, Program):
@@ -69,6 +79,11 @@ def check_request(program: Any, optimize: Sequence[str], objective: str, budget:
     phases_of(optimize)
     if objective not in get_args(Objective):
         raise UnknownName.among("objective", objective, get_args(Objective))
+    check_budget(budget, lm)
+
+
+def check_budget(budget: Any, lm: Any) -> None:
+    """Raises InputError for a budget that ends nothing, and without a model."""
     if not isinstance(budget, Budget) or not budget.limits:
         raise InputError("a compile needs a budget", why="a search ends when it is spent", fix="rf.Budget(calls=2_000)")
     if budget.sequential is not None:

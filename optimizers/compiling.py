@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +10,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import anyio
 import dspy
-from anyio.from_thread import start_blocking_portal
 
 from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import InputError
-from reasonflow.language.program import Program, trace
-from reasonflow.optimizers.compile_data import examples_digest, name_of, varies
+from reasonflow.language.program import Program
+from reasonflow.optimizers.compile_data import examples_digest, varies
 from reasonflow.optimizers.compile_division import Division, divided
-from reasonflow.optimizers.compile_request import Request, check_request, phases_of
+from reasonflow.optimizers.compile_identity import artifact_name, identity, model_identity
+from reasonflow.optimizers.compile_request import Request, check_request, phases_for
 from reasonflow.optimizers.compile_shares import Shares
 from reasonflow.optimizers.front import Objective
 from reasonflow.optimizers.gate_samples import calls_each, provisional
@@ -30,6 +27,7 @@ from reasonflow.optimizers.phase import Phase, Workshop
 from reasonflow.optimizers.prompting.optimizers import By
 from reasonflow.optimizers.prompting.refusals import check as check_prompts
 from reasonflow.optimizers.prompts_phase import PromptsPhase
+from reasonflow.optimizers.surroundings import in_flight, wait_for
 from reasonflow.optimizers.topology import racing
 from reasonflow.optimizers.topology.outlook import look_ahead, settings_of
 from reasonflow.optimizers.topology.phase import TopologyPhase
@@ -37,15 +35,10 @@ from reasonflow.optimizers.topology.space import space_of
 from reasonflow.optimizers.trial_record import recorded
 from reasonflow.optimizers.trial_runs import Metric
 from reasonflow.plan.budget import Budget
-from reasonflow.plan.serialise import digest
 from reasonflow.runtime.ambient import ambient
 from reasonflow.runtime.engines import price_behind
 from reasonflow.runtime.ledger import Ledger
-from reasonflow.runtime.measured import state_of
 from reasonflow.runtime.price import FREE_OF_CHARGE
-
-_CONCURRENCY = 16
-"""Runs in flight on a language model that does not say how much it can run at once."""
 
 
 def compile(
@@ -85,7 +78,8 @@ def compile(
     budget: of all of it, earlier sessions included: calls, total, seconds, dollars. It is never exceeded; a call that
         another trial has made in just the same way is not made again. Each phase has a share, and passes on what it
         leaves.
-    optimize: of "prompts", "topology", "gates", which come in this order. objective: "accuracy", or "sequential" or
+    optimize: of "prompts", "topology", "gates", which come in this order; gates beside others are left out where the
+        program has none. objective: "accuracy", or "sequential" or
         "total" for the fewest tokens among what is not told apart from the most accurate.
     alpha, delta: of what a gate lets pass, at most alpha is wrong, with confidence 1 - delta. See `gates.calibrate`.
     prompts_by, reflection_lm: of "prompts", one of DSPy's optimizers and who writes for it: see `tune_prompts`.
@@ -108,7 +102,7 @@ def compile(
         valset=valset,
         testset=testset,
         budget=budget,
-        optimize=phases_of(optimize),
+        optimize=phases_for(program, optimize),
         objective=objective,
         alpha=alpha,
         delta=delta,
@@ -117,11 +111,13 @@ def compile(
         seed=seed,
         folder=None if out is None else Path(out),
         lm=lm,
-        concurrency=concurrency or _in_flight(lm),
+        concurrency=concurrency or in_flight(lm),
         on_step=on_step,
         shown=shown,
     )
-    compiled: Program = _wait_for(_prepared(asked).run)
+    if "gates" in optimize and "gates" not in asked.optimize:
+        asked.say(f"{type(program).__name__} has no gates: no examples are kept aside for them")
+    compiled: Program = wait_for(_prepared(asked).run)
     return compiled
 
 
@@ -210,17 +206,15 @@ class _Compile:
 
     # The artifact ----------------------------------------------------------------------------------------------------
 
-    @property
-    def artifact(self) -> str:
-        """`pdr.json` for PDR, `best_of_n.json` for BestOfN."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self.asked.program).__name__).lower() + ".json"
-
     def _keep(self, program: Program) -> None:
         """Write it into the folder; the program as it came only where there is none yet."""
         folder = self.asked.folder
-        if folder is not None and not (program is self.asked.program and (folder / self.artifact).exists()):
+        if folder is None:
+            return
+        file = folder / artifact_name(self.asked.program)
+        if program is not self.asked.program or not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            program.save(folder / self.artifact)
+            program.save(file)
 
     def _reported(self, program: Program, shop: Workshop) -> Program:
         """With the report, written into the folder."""
@@ -247,33 +241,24 @@ class _Compile:
             **({"prompts": found["prompts"]} if "prompts" in found and not alone else {}),
             **found.get("topology", {}),
             **found.get("gates", {}),
-            "artifact": self.artifact,
+            "artifact": artifact_name(self.asked.program),
         }
 
     def _about(self) -> dict[str, Any]:
         """What must be equal for a compile to go on."""
         asked, measured = self.asked, self.data.measured
-        with dspy.context(lm=None, adapter=None, trace=None):
-            plan = digest(trace(asked.program).plan)
-        runtime = runtime_behind(asked.lm)
-        kind = type(asked.program)
         about = {
-            "program": f"{kind.__module__}.{kind.__qualname__}",
-            "plan": plan,
-            "state": state_of(asked.program),
+            **identity(asked.program, asked.metric, asked.lm),
             "optimize": list(asked.optimize),
-            "metric": name_of(asked.metric),
             "examples": len(measured),
             "examples_digest": examples_digest(measured),
             "data": {name: told for name, told in self.data.to_json().items() if name != "test"},
             "seed": asked.seed,
-            "model": {"name": asked.lm.model} if runtime is None else dict(runtime.identity),
-            "sampling": {name: value for name, value in asked.lm.kwargs.items() if name not in ("seed", "api_key")},
         }
         if "prompts" in asked.optimize:
             reflecting = asked.reflection_lm
             about["prompts_by"] = asked.prompts_by
-            about["reflection"] = None if reflecting is None else reflecting.model
+            about["reflection"] = None if reflecting is None else model_identity(reflecting)
         if "topology" in asked.optimize:
             about["space"] = space_of(asked.program).to_json()
             about["racing"] = {
@@ -284,18 +269,3 @@ class _Compile:
         if "gates" in asked.optimize:
             about["alpha"], about["delta"] = asked.alpha, asked.delta
         return about
-
-
-def _in_flight(lm: dspy.LM) -> int:
-    runtime = runtime_behind(lm)
-    return _CONCURRENCY if runtime is None else max(1, runtime.backend.max_running)
-
-
-def _wait_for(work: Callable[[], Any]) -> Any:
-    """The result of a coroutine function, also where a loop is running, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return anyio.run(work)
-    with start_blocking_portal() as portal:
-        return portal.call(work)

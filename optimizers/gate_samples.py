@@ -27,7 +27,7 @@ from reasonflow.programs.async_scaling import AsyncScaling
 from reasonflow.programs.speculative import SpeculativePlanner
 from reasonflow.runtime.ambient import surrounded
 from reasonflow.runtime.seeds import sample_seed
-from reasonflow.runtime.spending import Spending
+from reasonflow.runtime.spending import Room, Spending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ async def _heard(
 ) -> list[_Heard]:
     """A run of each example, in order."""
     found: list[_Heard | None] = [None] * len(examples)
-    jobs, spending = iter(range(len(examples))), Spending(Budget(), {"calls": calls_each(program)})
+    jobs, spending = iter(range(len(examples))), Spending(Room(Budget(), {"calls": calls_each(program)}))
     stopped: list[Exception] = []
     async with anyio.create_task_group() as group:
 

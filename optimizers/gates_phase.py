@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ import dspy
 from reasonflow.errors import BudgetExceeded, InputError
 from reasonflow.gates.gate import Calibration
 from reasonflow.language.program import Program, trace
+from reasonflow.optimizers.compile_data import check_varied
 from reasonflow.optimizers.gate_samples import Labelled, gates_of, label
 from reasonflow.optimizers.gates import calibrate, fewest, shut
 from reasonflow.optimizers.phase import Workshop
@@ -53,7 +54,8 @@ class GatesPhase:
     async def _calibrated(self, program: Program, shop: Workshop, ledger: Ledger, key: str) -> dict[str, Any]:
         asked, found = shop.asked, await _labelled(program, shop, ledger, key)
         if not self.trusted:
-            _check_varied(found)
+            rights = [right for each in found for _, right in each.samples]
+            check_varied(rights, f"{len(rights)} samples", "what a gate should let pass")
         report = []
         for each in found:
             told = _set(each, asked.alpha, asked.delta)
@@ -132,17 +134,6 @@ def _said(each: Labelled, share: float, alpha: float, delta: float) -> str:
         return f"no threshold keeps errors to {alpha:g} on {count} samples: nothing passes"
     promised = f"at most {alpha:g} of those are wrong, with confidence {1 - delta:g}"
     return f"threshold {threshold:.6g}, {share:.0%} pass, on {count} samples; {promised}"
-
-
-def _check_varied(found: Sequence[Labelled]) -> None:
-    """Raises InputError for a metric that says the same of all samples, and was not seen to say anything else."""
-    labels = [right for each in found for _, right in each.samples]
-    if len(labels) > 1 and len(set(labels)) == 1:
-        raise InputError(
-            f"the metric found each of the {len(labels)} samples {'right' if labels[0] else 'wrong'}",
-            why="a metric that is constant says nothing of what a gate should let pass",
-            fix="check the metric, and that the examples are neither all too easy nor all too hard for this model",
-        )
 
 
 def check_gates(program: Program) -> None:

@@ -19,7 +19,7 @@ from reasonflow.runtime.ambient import surrounded
 from reasonflow.runtime.ledger import Amount, Ledger
 from reasonflow.runtime.price import Price
 from reasonflow.runtime.seeds import sample_seed
-from reasonflow.runtime.spending import Spending
+from reasonflow.runtime.spending import Room, Spending
 
 Metric: TypeAlias = Callable[..., Any]
 """`metric(example, prediction)`, sync or async: True or False, a number, or a prediction with a `score`."""
@@ -77,7 +77,7 @@ class Runs:
         most = program.explain().bound
         each = {"calls": most.calls} | ({} if most.total_tokens is None else {"total": most.total_tokens})
         earlier = [Amount(total=result.total, calls=result.calls) for result in self.record.results(trial).values()]
-        return Spending(Budget(), each, earlier=earlier, price=self.price, parent=self.ledger)
+        return Spending(Room(Budget(), each, earlier=earlier, price=self.price, parent=self.ledger))
 
     async def _run(
         self, program: Program, trial: int, example: int, strict: bool, spending: Spending, ledger: Ledger

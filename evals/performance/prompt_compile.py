@@ -29,8 +29,8 @@ from reasonflow.evals.performance.plain_pdr import AnyText, PlainPDR, writing_ex
 from reasonflow.evals.performance.report import ENGINE_PACKAGES, UNKNOWN, Provenance, Report, Table, provenance
 from reasonflow.evals.tasks.lexicon import LEXICONS
 from reasonflow.optimizers.prompting.optimizers import By, Task, optimize
-from reasonflow.optimizers.prompting.surroundings import quiet
 from reasonflow.optimizers.prompting.tuning import tune_prompts
+from reasonflow.optimizers.surroundings import quiet
 
 PLAIN, DIRECT, TUNED = "plain_dspy", "dspy_on_ours", "tune_prompts"
 ARMS = (PLAIN, DIRECT, TUNED)

@@ -15,6 +15,7 @@ from typing import Any
 
 import dspy
 
+from reasonflow.optimizers.compile_data import OTHER_FORM
 from reasonflow.optimizers.prompting.metrics import asked, score_of
 
 _SHOWN = 8
@@ -97,9 +98,10 @@ class _Judged:
                 return ""
             try:
                 score = score_of(asked(self._feedback.metric, self._gold, dspy.Prediction(**branch)))
-            except Exception:
-                # A metric may want more of a prediction than a branch has, its run for one: nothing is said then.
+            except OTHER_FORM:  # a metric may read more of a prediction than a branch has, its run for one
                 self._known[key] = ""
+            except Exception as error:  # a metric may raise anything: the model that reflects is told so
+                self._known[key] = f" (not judged: {type(error).__name__})"
             else:
                 self._known[key] = " (right)" if score >= 1 else " (wrong)" if score <= 0 else f" (score {score:g})"
         return self._known[key]

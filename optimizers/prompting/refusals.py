@@ -11,8 +11,8 @@ import dspy
 from reasonflow.errors import InputError, UnknownName
 from reasonflow.language.program import Program
 from reasonflow.optimizers.compile_data import check_apart, check_examples
+from reasonflow.optimizers.compile_request import check_budget
 from reasonflow.optimizers.prompting.optimizers import BY, REFLECTING
-from reasonflow.plan.budget import Budget
 
 
 def check(program: Any, by: str, budget: Any, lm: Any, reflection_lm: Any) -> None:
@@ -27,16 +27,7 @@ def check(program: Any, by: str, budget: Any, lm: Any, reflection_lm: Any) -> No
         )
     if by not in BY:
         raise UnknownName.among("optimizer of prompts", str(by), BY)
-    if not isinstance(budget, Budget) or not budget.limits:
-        raise InputError("tuning needs a budget", why="it ends when that is spent", fix="rf.Budget(calls=2_000)")
-    if budget.sequential is not None:
-        raise InputError(
-            "the budget of a compile limits sequential tokens",
-            why="they are counted along the longest path of each run, and add up to nothing",
-            fix="limit calls, total, seconds or dollars",
-        )
-    if lm is None:
-        raise InputError("there is no language model to compile with", fix="pass lm=rf.vllm(...), or dspy.configure it")
+    check_budget(budget, lm)
     if by in REFLECTING and reflection_lm is not None and not isinstance(reflection_lm, dspy.BaseLM):
         raise InputError(
             f"reflection_lm={reflection_lm!r} is no language model",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,8 +13,9 @@ import dspy
 
 from reasonflow.backends.dspy_lm_engines import runtime_behind
 from reasonflow.errors import BudgetExceeded, InputError, RunError
-from reasonflow.language.program import Program, trace
-from reasonflow.optimizers.compile_data import examples_digest, name_of, varies
+from reasonflow.language.program import Program
+from reasonflow.optimizers.compile_data import check_varied, examples_digest, varies
+from reasonflow.optimizers.compile_identity import artifact_name, identity, model_identity
 from reasonflow.optimizers.prompting.feedback import BranchFeedback
 from reasonflow.optimizers.prompting.judging import Judge
 from reasonflow.optimizers.prompting.optimizers import REFLECTING, UNMEASURED, By, Task, optimize
@@ -23,16 +23,14 @@ from reasonflow.optimizers.prompting.reflection import UNUSABLE, counted
 from reasonflow.optimizers.prompting.refusals import check, divided
 from reasonflow.optimizers.prompting.standings import PromptStep, Standings, line
 from reasonflow.optimizers.prompting.stopped import Stopped
-from reasonflow.optimizers.prompting.surroundings import in_flight, quiet, to_stderr, wait_for
 from reasonflow.optimizers.prompting.trials import PERFECT, Trials
+from reasonflow.optimizers.surroundings import in_flight, quiet, to_stderr, wait_for
 from reasonflow.optimizers.trial_record import recorded
 from reasonflow.optimizers.trial_runs import Metric, metric_raised
 from reasonflow.plan.budget import Budget
-from reasonflow.plan.serialise import digest
 from reasonflow.runtime.ambient import ambient
 from reasonflow.runtime.engines import price_behind
 from reasonflow.runtime.ledger import Amount, Ledger
-from reasonflow.runtime.measured import state_of
 from reasonflow.runtime.price import FREE_OF_CHARGE, Price
 from reasonflow.runtime.seeds import sample_seed
 
@@ -122,9 +120,9 @@ class _Tuning:
         with dspy.context(lm=self.lm):
             self.say(self._outlook())
         trusted = wait_for(lambda: varies(self.metric, [*self.valset, *self.trainset]))
-        if self.folder is not None and not (self.folder / self.artifact).exists():
+        if self.folder is not None and not (self.folder / artifact_name(self.program)).exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.program.save(self.folder / self.artifact)  # what cannot be saved is to be found now
+            self.program.save(self.folder / artifact_name(self.program))  # what cannot be saved is to be found now
         seeded = self.lm.copy(seed=sample_seed(self.seed, "prompts", ()))
         with ExitStack() as stack:
             record = stack.enter_context(recorded(self.folder, self._about()))
@@ -181,7 +179,7 @@ class _Tuning:
 
     def _kept(self, best: Program) -> Program:
         if self.folder is not None:
-            best.save(self.folder / self.artifact)
+            best.save(self.folder / artifact_name(self.program))
         return best
 
     def _base(self, trials: Trials, standings: Standings, judge: Judge, trusted: bool) -> Amount:
@@ -197,12 +195,8 @@ class _Tuning:
         if judge.failed is not None:
             raise metric_raised(judge.failed) from judge.failed
         scores = standings.scores()
-        if not trusted and len(scores) > 1 and len(set(scores)) == 1:
-            raise InputError(
-                f"the metric gave {scores[0]:g} for each of the {len(scores)} examples of the valset",
-                why="a metric that is constant says nothing of one prompt against another",
-                fix="check the metric, and that the examples are neither all too easy nor all too hard for this model",
-            )
+        if not trusted:
+            check_varied(scores, f"{len(scores)} examples of the valset", "one prompt against another")
         return trials.taken
 
     def _optimized(self, task: Task, trials: Trials, standings: Standings, base: Amount) -> tuple[Program | None, str]:
@@ -284,36 +278,24 @@ class _Tuning:
             return FREE_OF_CHARGE, FREE_OF_CHARGE
         return price_behind(self.lm), price_behind(self.reflection_lm or self.lm)
 
-    @property
-    def artifact(self) -> str:
-        """`pdr.json` for PDR."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self.program).__name__).lower() + ".json"
-
     def _about(self) -> dict[str, Any]:
         """What must be equal for it to go on."""
-        with dspy.context(lm=None, adapter=None, trace=None):
-            plan = digest(trace(self.program).plan)
-        kind = type(self.program)
         return {
-            "program": f"{kind.__module__}.{kind.__qualname__}",
-            "plan": plan,
-            "state": state_of(self.program),
+            **identity(self.program, self.metric, self.lm),
             "optimize": ["prompts"],
             "by": self.by,
             "options": {name: str(value) for name, value in self.options.items()},
-            "metric": name_of(self.metric),
             "trainset": len(self.trainset),
             "valset": len(self.valset),
             "examples_digest": examples_digest([*self.valset, *self.trainset]),
             "seed": self.seed,
-            "model": _model(self.lm),
-            "reflection": _model(self.reflection_lm or self.lm) if self.by in REFLECTING else None,
+            "reflection": model_identity(self.reflection_lm or self.lm) if self.by in REFLECTING else None,
         }
 
     def _step(self, step: PromptStep, best: Program) -> None:
         self.say(line(step, len(self.valset)))
         if self.folder is not None:
-            best.save(self.folder / self.artifact)
+            best.save(self.folder / artifact_name(self.program))
         if self.on_step is not None:
             self.on_step(step)
 
@@ -328,12 +310,5 @@ class _Tuning:
             "candidates": list(rows),
             "chosen": chosen,
             "most_in_flight": trials.most_in_flight,
-            "artifact": self.artifact,
+            "artifact": artifact_name(self.program),
         }
-
-
-def _model(lm: dspy.BaseLM) -> dict[str, Any]:
-    """Which it is and how it samples, without seeds and keys."""
-    runtime = runtime_behind(lm)
-    sampling = {name: value for name, value in lm.kwargs.items() if name not in ("seed", "api_key")}
-    return {**({"name": lm.model} if runtime is None else dict(runtime.identity)), "sampling": sampling}

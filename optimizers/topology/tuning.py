@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from reasonflow.errors import InputError, ProgramError
 from reasonflow.language.choices import freeze
 from reasonflow.language.program import Program
+from reasonflow.optimizers.compile_data import check_varied
 from reasonflow.optimizers.front import Front, Point, interval
 from reasonflow.optimizers.topology import racing
 from reasonflow.optimizers.topology.search import History, Told, TopologySearch, Trial, Values
@@ -168,7 +169,7 @@ class Tuning:
                 return False
             rows = self._rows(trial.number)
             if first and not self.trusted:
-                _check_varied([row.score for row in rows])
+                check_varied([row.score for row in rows], f"first {len(rows)} examples", "one setting against another")
             if end == self.ends[-1]:
                 break
             numbers = list(self.whole)
@@ -260,12 +261,3 @@ def line(step: Step, problems: int) -> str:
     figures += f", {step.total:,.0f} total tokens a run"
     said = f"; {step.reason}" if step.reason else ""
     return f"{head}: {figures}{said} ({step.spent.calls:,} calls spent)"
-
-
-def _check_varied(scores: list[float]) -> None:
-    if len(scores) > 1 and len(set(scores)) == 1:
-        raise InputError(
-            f"the metric gave {scores[0]:g} for each of the first {len(scores)} examples",
-            why="a metric that is constant says nothing of one setting against another",
-            fix="check the metric, and that the examples are neither all too easy nor all too hard for this model",
-        )

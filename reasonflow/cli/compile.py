@@ -155,7 +155,7 @@ def compile_program(
     """
     from reasonflow.evals.dataset import signature_of
     from reasonflow.evals.grading import Grader
-    from reasonflow.optimizers.compile_request import phases_of
+    from reasonflow.optimizers.compile_request import phases_for, phases_of
     from reasonflow.optimizers.compiling import compile as compile_with
     from reasonflow.optimizers.gates import fewest
     from reasonflow.plan.budget import Budget
@@ -179,7 +179,7 @@ def compile_program(
     else:
         made = build(program, signature, settings or (), search=(search or ()) if "topology" in phases else None)
     if limit is None:
-        problems = problems[: _size(made, problems, limits, phases, fewest(alpha, delta))]
+        problems = problems[: _size(made, problems, limits, phases_for(made, phases), fewest(alpha, delta))]
     folder = out or runs_folder("compile", program.removesuffix(".json"), name, model, str(seed))
     lm = open_lm(
         model,

@@ -102,19 +102,8 @@ class Room:
 class Spending:
     """What admits runs that are awaited. One loop's object."""
 
-    def __init__(
-        self,
-        budget: Budget,
-        each: Mapping[str, float],
-        *,
-        earlier: Iterable[Amount] = (),
-        earlier_s: float = 0.0,
-        price: Price = FREE_OF_CHARGE,
-        parent: Ledger | None = None,
-    ) -> None:
-        """As `Room`."""
-        self._room = Room(budget, each, earlier=earlier, earlier_s=earlier_s, price=price, parent=parent)
-        self.budget = budget
+    def __init__(self, room: Room) -> None:
+        self._room = room
         self.stopped = False
         """No further run starts."""
         self._change = anyio.Event()

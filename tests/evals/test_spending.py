@@ -19,7 +19,7 @@ from reasonflow.evals.runner import Evaluation, evaluate
 from reasonflow.evals.samples import FILE
 from reasonflow.plan.budget import Budget
 from reasonflow.runtime.ledger import Amount
-from reasonflow.runtime.spending import Spending
+from reasonflow.runtime.spending import Room, Spending
 
 PROBLEMS = [Problem(id=str(n), inputs={"problem": f"{n} + {n} = ?"}, answer=str(2 * n)) for n in range(6)]
 
@@ -224,7 +224,7 @@ def test_dollars_of_an_engine_by_the_hour_are_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", [lambda: None])
 def test_a_run_that_spent_nothing_says_nothing_of_the_others(start: Callable[[], None]) -> None:
     async def work() -> list[bool]:
-        spending = Spending(Budget(calls=10), {"calls": 8}, earlier=[Amount()])
+        spending = Spending(Room(Budget(calls=10), {"calls": 8}, earlier=[Amount()]))
         allowed = []
         async with spending.run() as one:
             allowed.append(one is not None)

@@ -27,6 +27,13 @@ def compiled(budget: rf.Budget = PLENTY, *, program: Any = None, share: float = 
     return made
 
 
+def test_gates_beside_others_are_left_out_of_a_program_without_any(capsys: pytest.CaptureFixture[str]) -> None:
+    program = compiled(optimize=("topology", "gates"), show_progress=True)
+    assert "Vote has no gates" in capsys.readouterr().err
+    assert program.compile_report["optimize"] == ["topology"]
+    assert program.compile_report["data"]["measured"]["examples"] == 32
+
+
 def test_a_wider_vote_is_found_to_be_better_and_dearer() -> None:
     program = compiled()
     front = program.front
@@ -173,7 +180,6 @@ def raising(example: Any, prediction: Any) -> float:
         ({"budget": rf.Budget()}, "needs a budget"),
         ({"budget": rf.Budget(sequential=100)}, "sequential"),
         ({"program": Vote(rf.Choice(4))}, "has nothing to tune"),
-        ({"optimize": ("topology", "gates")}, "Vote has no gates to calibrate"),
         ({"optimize": ("gates",)}, "Vote has no gates to calibrate"),
         ({"optimize": ("weather",)}, "weather"),
         ({"objective": "speed"}, "speed"),

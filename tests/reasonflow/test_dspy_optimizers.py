@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import warnings
@@ -16,8 +15,7 @@ import pytest
 import reasonflow as rf
 from reasonflow.errors import EqualSignatures
 from reasonflow.language.refs import Ref
-
-LESSON = "Carry the tens."
+from tests.school import LESSON, Pupil, Teacher
 
 
 class TwoSteps(rf.Program):
@@ -38,40 +36,6 @@ PROGRAMS: dict[str, Callable[[], rf.Program]] = {
     "two_steps": TwoSteps,
 }
 every_program = pytest.mark.parametrize("make", PROGRAMS.values(), ids=PROGRAMS)
-
-
-class Pupil:
-    """A model that adds small numbers; larger ones only with an example or the lesson in its prompt."""
-
-    def __init__(self) -> None:
-        self.prompts: list[str] = []
-        self.lm = rf.scripted(self.answer)
-
-    def answer(self, prompt: str, seed: int | None, index: int) -> str:
-        self.prompts.append(prompt)
-        asked = re.findall(r"(\d+) \+ (\d+)\?", prompt)
-        one, other = map(int, asked[-1])
-        taught = len(set(asked)) > 1 or LESSON in prompt
-        total = one + other if taught or one + other < 10 else one + other - 10
-        return f"Adding {one} to {other}.\n\\boxed{{{total}}}"
-
-
-class Teacher:
-    """A model that fills every field it is asked for with the lesson."""
-
-    def __init__(self) -> None:
-        self.prompts: list[str] = []
-        self.lm = rf.scripted(self.answer, model="teacher")
-
-    def answer(self, prompt: str, seed: int | None, index: int) -> str:
-        self.prompts.append(prompt)
-        request = prompt[prompt.rfind("Respond with") :]
-        if "JSON" in request:
-            return json.dumps(dict.fromkeys(re.findall(r"`(\w+)`", request), LESSON))
-        names = dict.fromkeys(re.findall(r"\[\[ ## (\w+) ## \]\]", request))
-        sites = ("solve", "draft", "distill", "refine", "outline")
-        advice = json.dumps(dict.fromkeys(sites, LESSON))
-        return "\n\n".join(f"[[ ## {name} ## ]]\n{advice if 'advice' in name else LESSON}" for name in names)
 
 
 @pytest.fixture(autouse=True)

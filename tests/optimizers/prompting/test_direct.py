@@ -9,7 +9,7 @@ import dspy
 import pytest
 
 import reasonflow as rf
-from tests.optimizers.prompting.school import LESSON, TRAIN, VAL, Pupil, Teacher, exact
+from tests.school import LESSON, TRAIN, VAL, Pupil, Teacher, exact
 
 LONG = "The ledger of the harbour lists its ships. " * 120
 """Long enough to stand in front of what candidates change."""

@@ -83,6 +83,18 @@ def test_a_metric_that_wants_more_than_a_branch_has_is_left_alone_with_the_resul
     assert "made 3 branches, which answered: 13 × 2; 3." in found.feedback
 
 
+def test_a_metric_that_fails_on_a_branch_is_told_of() -> None:
+    def failing(gold: Any, pred: Any) -> float:
+        if not hasattr(pred, "run"):
+            raise ValueError("its own")
+        return 1.0
+
+    with dspy.context(lm=rf.scripted(two_of_three), trace=[]):
+        out = rf.SelfConsistency(n=3)(problem=GOLD.problem)
+        found = rf.BranchFeedback(failing)(GOLD, out, list(dspy.settings.trace), "solve", None)
+    assert "13 (not judged: ValueError) × 2" in found.feedback
+
+
 def test_the_metric_s_own_feedback_stands_in_front() -> None:
     def strict(gold: Any, pred: Any, trace: Any, name: Any, inner: Any) -> Any:
         return dspy.Prediction(score=0.5, feedback=f"Show your work, {name}.")

@@ -19,7 +19,7 @@ import json, os, sys
 from pathlib import Path
 import reasonflow as rf
 from reasonflow.optimizers.prompting.tuning import tune_prompts
-from tests.optimizers.prompting.school import TRAIN, VAL, Pupil, Teacher, exact
+from tests.school import TRAIN, VAL, Pupil, Teacher, exact
 
 def noted(folder, answer):
     def ask(prompt, seed, index):

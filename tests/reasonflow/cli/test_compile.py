@@ -17,6 +17,8 @@ from reasonflow.cli import eval as evaluation
 from tests.optimizers.gated_votes import Guarded
 from tests.optimizers.scripted_votes import right_by
 
+VOTE = ("compile", "self_consistency", "--limit", "8", "--budget", "calls=200")
+
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -108,6 +110,11 @@ def test_gates_of_an_artifact_are_calibrated_and_it_runs(
         (("compile", "pdr", "--budget", "calls=9k", "--optimize", "prompt"), "prompts"),
         (("compile", "pdr", "--budget", "calls=9k", "--objective", "fun"), "fun"),
         (("eval", "none.json"), "there is no artifact"),
+        ((*VOTE, "--search", "width"), "width"),
+        ((*VOTE, "--search", "n=0..4"), "out of range"),
+        ((*VOTE, "--search", "n=1,2", "--set", "n=2"), "n is in --set and in --search"),
+        ((*VOTE, "--search", "n=1,1"), "twice"),
+        ((*VOTE, "--search", "temperature=hot"), "temperature"),
     ],
 )
 def test_wrong_commands_are_said_to_be(
@@ -157,28 +164,6 @@ def test_what_is_named_is_searched_and_nothing_else(
     report = json.loads(capsys.readouterr().out)
     assert list(report["space"]) == ["temperature"]
     assert report["trials"][0]["settings"] == {"temperature": None}
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--search", "width"), "width"),
-        (("--search", "n=0..4"), "out of range"),
-        (("--search", "n=1,2", "--set", "n=2"), "n is in --set and in --search"),
-        (("--search", "n=1,1"), "twice"),
-        (("--search", "temperature=hot"), "temperature"),
-    ],
-)
-def test_a_search_over_what_cannot_be_is_refused(
-    words: tuple[str, ...],
-    said: str,
-    data: Path,
-    reasonflow: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    command = ("compile", "self_consistency", "--data", str(data), "--limit", "8", "--budget", "calls=200")
-    assert reasonflow(*command, *words) == 2
-    assert said in capsys.readouterr().err
 
 
 def test_prompts_are_tuned_and_the_artifact_runs_with_them(

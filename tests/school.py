@@ -44,7 +44,7 @@ class Teacher:
         if "JSON" in request:
             return json.dumps(dict.fromkeys(re.findall(r"`(\w+)`", request), said))
         names = dict.fromkeys(re.findall(r"\[\[ ## (\w+) ## \]\]", request))
-        sites = ("solve", "draft", "distill", "refine")
+        sites = ("solve", "draft", "distill", "refine", "outline")
         advice = json.dumps(dict.fromkeys(sites, said))
         return "\n\n".join(f"[[ ## {name} ## ]]\n{advice if 'advice' in name else said}" for name in names)
 
