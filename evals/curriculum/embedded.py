@@ -75,7 +75,7 @@ TWIN_STAGES: Mapping[str, Mapping[str, float]] = {
 }
 """Shares of the twin's lessons: solutions, answers at once, and those under SpeculativePlanner's own prompt. To look a
 value up without naming it takes longest to learn: 600 million tokens of `draft` that followed `grow` taught solutions
-(a loss of 0.017 a token) and hardly that (24 % right), and 300 million of answers at once alone did."""
+(a loss of 0.017 a token) and hardly that (24 to 37 % of the lessons), and 300 million of answers at once alone did."""
 _OWN = 0.65
 """Share of examples that read the model's own drafts, where there are some; the others are of problems that it has not
 seen, so that it cannot know answers by heart."""

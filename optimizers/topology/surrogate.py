@@ -5,10 +5,6 @@ before a setting is tried. Tokens follow the cost closely, so they are taken as 
 guess is drawn from what the model holds for possible (Thompson 1933, Biometrika 25): what is hardly known is tried now
 and then, and what was lucky once is not believed at once. A setting is worth the hypervolume that it would add, over
 the root of its cost.
-
-In simulated searches over 144 settings on 16 problems, with 1,200 calls, the front of Optuna's TPE lay no higher than
-that of random search, and a point of a grid by hand dominated it in four of ten; with this model it lay clearly above
-random search, and none dominated it.
 """
 
 from __future__ import annotations
